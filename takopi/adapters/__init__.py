@@ -1,0 +1,1 @@
+"""The adapter language: YAML text in, events out. No processes, no event loop."""

@@ -1,0 +1,8 @@
+"""Shared test settings."""
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
