@@ -1,5 +1,9 @@
-"""A small engine CLI that works offline: it answers about the files of a directory.
+"""A small engine that needs no account: it answers questions about the files of a directory.
 
-It is a program of its own (``takopi-demo``) that prints JSON lines. takopi starts it like any other
-engine, through its adapter file; nothing else in the package imports it.
+It is an ordinary command line program. takopi reaches it only through ``adapters/demo.yaml``, and
+it uses nothing of takopi and nothing outside the standard library.
 """
+
+from __future__ import annotations
+
+VERSION = "1.0.0"

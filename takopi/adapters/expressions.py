@@ -1,0 +1,246 @@
+"""Compiles the values of an adapter file: expressions, templates, and mappings of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from takopi.adapters.functions import FUNCTIONS
+from takopi.adapters.jmes import (
+    EvaluationError,
+    Evaluator,
+    Expression,
+    ExpressionError,
+    Token,
+    compile_expression,
+    tokens,
+)
+from takopi.adapters.lint import accesses, calls, lint
+from takopi.adapters.scope import Place, Scope
+from takopi.adapters.source import Node, format_path
+from takopi.adapters.template import (
+    ExpressionPart,
+    TemplateError,
+    as_text,
+    is_template,
+    split_template,
+)
+from takopi.diagnostics import Diagnostic, Span, did_you_mean
+
+Path = tuple[str | int, ...]
+
+RUN_FIELDS = ("prompt", "resume", "session", "model", "reasoning", "cwd", "engine")
+_PLACE_NAMES = {
+    "event": "in mapping fields, where there is a line",
+    "command": "in command-line fields",
+    "session.create": "in `session.create`",
+    "resume": "in `resume.line`",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A compiled value. ``evaluate(node, scope)`` never raises; a failed expression is null."""
+
+    evaluate: Evaluator
+    constant: bool
+    reads_state: bool = False
+
+    def literal(self) -> Any:
+        """The value of a constant."""
+        return self.evaluate(None, Scope())
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A field of ``options()``, ``state()`` or ``run()`` that an expression reads."""
+
+    function: str
+    field: str | None  # None: the whole object
+    span: Span
+    path: str
+
+
+NULL = Value(lambda node, scope: None, True)
+
+
+def constant(value: Any) -> Value:
+    """A value that is the same for every line."""
+    return Value(lambda node, scope: value, True)
+
+
+class ExpressionCompiler:
+    """Compiles values and collects every problem and every read on the way."""
+
+    def __init__(self) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self.compiled: list[tuple[Place, Expression]] = []
+        self.reads: list[Read] = []
+
+    # -- the three kinds of field ------------------------------------------------------------
+
+    def mapping(self, node: Node | None, path: Path, where: str = "event") -> Value:
+        """A mapping field: a text is an expression, or a template when it holds ``${``."""
+        if node is None:
+            return NULL
+        if node.kind == "map":
+            return self._tree_map(node, path, where)
+        if node.kind == "list":
+            return self._tree_list(node, path, where)
+        text = node.scalar
+        if not isinstance(text, str) or text == "":
+            return constant(text)
+        if is_template(text):
+            return self._template(node, text, path, where)
+        return self._expression(node, text, 0, path, where)
+
+    def text(self, node: Node | None, path: Path, where: str = "command") -> Value:
+        """A command-line or enum field: a text is literal; ``${ EXPR }`` mixes in a value."""
+        if node is None:
+            return NULL
+        text = node.scalar
+        if not isinstance(text, str) or not is_template(text):
+            return constant(text)
+        return self._template(node, text, path, where)
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def problem(
+        self, code: str, message: str, span: Span, path: Path, help: str | None = None
+    ) -> None:
+        """Record a problem at ``span``."""
+        self.diagnostics.append(Diagnostic(code, message, span, format_path(path), help))
+
+    def _tree_map(self, node: Node, path: Path, where: str) -> Value:
+        parts = [
+            (str(k.scalar), self.mapping(v, (*path, str(k.scalar)), where)) for k, v in node.entries
+        ]
+        if all(v.constant for _, v in parts):
+            return constant({k: v.literal() for k, v in parts})
+        evaluators = tuple((k, v.evaluate) for k, v in parts)
+
+        def evaluate(current: Any, scope: Scope) -> Any:
+            return {key: value(current, scope) for key, value in evaluators}
+
+        return Value(evaluate, False, any(v.reads_state for _, v in parts))
+
+    def _tree_list(self, node: Node, path: Path, where: str) -> Value:
+        parts = [self.mapping(item, (*path, i), where) for i, item in enumerate(node.items)]
+        if all(v.constant for v in parts):
+            return constant([v.literal() for v in parts])
+        evaluators = tuple(v.evaluate for v in parts)
+
+        def evaluate(current: Any, scope: Scope) -> Any:
+            return [value(current, scope) for value in evaluators]
+
+        return Value(evaluate, False, any(v.reads_state for v in parts))
+
+    def _template(self, node: Node, text: str, path: Path, where: str) -> Value:
+        try:
+            parts = split_template(text)
+        except TemplateError as error:
+            self.problem(
+                "expression",
+                str(error),
+                node.span_within(error.offset, 2),
+                path,
+                "write `$${` for a literal `${`; a text with ` #` must be quoted",
+            )
+            return NULL
+        if len(parts) == 1:
+            only = parts[0]
+            if isinstance(only, str):
+                return constant(only)
+            return self._expression(node, only.text, only.offset, path, where)
+        return self._joined(
+            [
+                self._expression(node, p.text, p.offset, path, where)
+                if isinstance(p, ExpressionPart)
+                else constant(p)
+                for p in parts
+            ]
+        )
+
+    @staticmethod
+    def _joined(parts: list[Value]) -> Value:
+        evaluators = tuple(p.evaluate for p in parts)
+
+        def evaluate(current: Any, scope: Scope) -> Any:
+            return "".join([as_text(part(current, scope)) for part in evaluators])
+
+        return Value(evaluate, all(p.constant for p in parts), any(p.reads_state for p in parts))
+
+    def _expression(self, node: Node, text: str, offset: int, path: Path, where: str) -> Value:
+        try:
+            expression = compile_expression(text)
+        except ExpressionError as error:
+            at = 0 if error.offset is None else error.offset
+            length = error.length if error.offset is not None else len(text)
+            span = node.span_within(offset + at, length)
+            code = "regex" if "regular expression" in error.message else "expression"
+            # A trap explains a syntax error better than the parser does.
+            self.problem(code, error.message, span, path, error.help)
+            return NULL
+        found = tokens(text)
+        for trap in lint(text, found):
+            span = node.span_within(offset + trap.start, trap.length)
+            self.problem(trap.code, trap.message, span, path, trap.help)
+        self._check_places(node, found, offset, path, where)
+        reads_state = self._note_reads(node, found, offset, path)
+        place = Place(node.source.file, node.span.line, format_path(path))
+        self.compiled.append((place, expression))
+        return Value(_guarded(expression, place), expression.constant, reads_state)
+
+    def _check_places(
+        self, node: Node, found: list[Token], offset: int, path: Path, where: str
+    ) -> None:
+        for token in calls(found):
+            function = FUNCTIONS.get(str(token.value))
+            if function is None or where in function.places:
+                continue
+            allowed = " or ".join(_PLACE_NAMES.get(p, p) for p in sorted(function.places))
+            span = node.span_within(offset + token.start, token.end - token.start)
+            self.problem(
+                "expression",
+                f"`{token.value}()` cannot be used here",
+                span,
+                path,
+                f"it can be used {allowed}",
+            )
+
+    def _note_reads(self, node: Node, found: list[Token], offset: int, path: Path) -> bool:
+        reads_state = False
+        for access in accesses(found, frozenset(("options", "state", "run"))):
+            span = node.span_within(offset + access.start, access.length)
+            reads_state |= access.function == "state"
+            self.reads.append(Read(access.function, access.field, span, format_path(path)))
+            if (
+                access.function == "run"
+                and access.field is not None
+                and access.field not in RUN_FIELDS
+            ):
+                self.problem(
+                    "expression",
+                    f"`run()` has no field `{access.field}`",
+                    span,
+                    path,
+                    did_you_mean(access.field, RUN_FIELDS),
+                )
+        return reads_state
+
+
+def _guarded(expression: Expression, place: Place) -> Evaluator:
+    """The expression's evaluator; where it can fail, a failure is reported and gives null."""
+    evaluate: Callable[[Any, Scope], Any] = expression.evaluate
+    if not expression.can_fail:
+        return evaluate
+
+    def guarded(current: Any, scope: Scope) -> Any:
+        try:
+            return evaluate(current, scope)
+        except EvaluationError as error:
+            scope.failed(place, error)
+            return None
+
+    return guarded

@@ -1,0 +1,212 @@
+"""Rules as they run: matching by dispatch tables, and what a matched rule does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from takopi.adapters.expressions import NULL, Value
+from takopi.adapters.jmes import Evaluator
+from takopi.adapters.scope import Place, Scope
+
+MatchPath: TypeAlias = tuple[str, ...]
+Literal_: TypeAlias = str | int | float | bool | None
+Match: TypeAlias = dict[MatchPath, tuple[Literal_, ...]]
+Test: TypeAlias = Callable[[Any], bool]
+
+
+def truthy(value: Any) -> bool:
+    """JMESPath truth: false, null, "", [] and {} are false; 0 is true."""
+    if value:
+        return True
+    return value == 0 and value is not False  # 0 and 0.0; "", [], {} and None do not equal 0
+
+
+def read_path(node: Any, path: MatchPath) -> Any:
+    """The value at a dotted path, null where there is none."""
+    for part in path:
+        if type(node) is not dict:
+            return None
+        node = node.get(part)
+    return node
+
+
+def json_equal(left: Any, right: Literal_) -> bool:
+    """Equality as JSON has it: ``1`` is not ``true``."""
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
+
+
+@dataclass(slots=True, eq=False)
+class ActionPlan:
+    """A compiled ``action``. What the file does not give is None (or `NULL` for plain values)."""
+
+    id: Value
+    phase: Value | None
+    kind: Value | None
+    title: Value | None
+    tool_name: Value | None
+    tool_input: Value
+    changes: Value | None
+    exit_code: Value | None
+    ok: Value | None
+    detail: Value | None
+    reads_state: bool
+
+
+@dataclass(slots=True, eq=False)
+class OutcomePlan:
+    """A compiled ``complete`` or ``end``; None stands for the state variable of that name."""
+
+    answer: Value | None
+    error: Value | None
+    usage: Value | None
+    ok: Value | None
+
+
+@dataclass(slots=True, eq=False)
+class Rule:
+    """One compiled rule."""
+
+    place: Place
+    match: Match
+    condition: Value | None
+    set: tuple[tuple[str, Evaluator], ...]
+    append: tuple[tuple[str, Evaluator], ...]
+    action: ActionPlan | None
+    complete: OutcomePlan | None
+    each: Evaluator | None
+    rules: RuleSet | None
+    reads_state: bool  # whether anything it does on its own node reads state()
+    inherited: bool = False
+
+
+Finder: TypeAlias = Callable[[Any, Scope], Rule | None]
+
+
+@dataclass(slots=True, eq=False)
+class RuleSet:
+    """Rules tried in order; ``find(node, scope)`` gives the first that matches, or None."""
+
+    rules: tuple[Rule, ...]
+    find: Finder
+    reads_state: bool  # whether finding a rule evaluates state()
+
+
+def compile_rules(rules: Sequence[Rule]) -> RuleSet:
+    """Build the dispatch tables of a list of rules."""
+    reads_state = any(rule.condition is not None and rule.condition.reads_state for rule in rules)
+    return RuleSet(tuple(rules), _finder(tuple(rules), frozenset()), reads_state)
+
+
+_MAX_DISPATCH_DEPTH = 4
+
+
+def _finder(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
+    """A function equal to trying ``rules`` in order, their paths in ``tested`` known to match."""
+    counts: dict[MatchPath, int] = {}
+    for rule in rules:
+        for path in rule.match:
+            if path not in tested:
+                counts[path] = counts.get(path, 0) + 1
+    path = max(counts, key=lambda p: counts[p]) if counts else ()
+    if counts.get(path, 0) < 2 or len(tested) >= _MAX_DISPATCH_DEPTH:
+        return _linear(rules, tested)
+    return _dispatch(rules, tested, path)
+
+
+def _dispatch(rules: tuple[Rule, ...], tested: frozenset[MatchPath], path: MatchPath) -> Finder:
+    done = tested | {path}
+
+    def keep(value: Any) -> tuple[Rule, ...]:
+        return tuple(
+            rule
+            for rule in rules
+            if path not in rule.match or any(json_equal(value, v) for v in rule.match[path])
+        )
+
+    values = {v for rule in rules for v in rule.match.get(path, ()) if isinstance(v, str)}
+    table = {value: _finder(keep(value), done) for value in values}
+    absent = _finder(keep(None), done)
+    others = _finder(tuple(rule for rule in rules if path not in rule.match), done)
+    slow = _linear(rules, tested)  # numbers, booleans, lists and objects
+    lookup = table.get
+    if len(path) == 1:
+        key = path[0]
+
+        def find(node: Any, scope: Scope) -> Rule | None:
+            value = node.get(key) if type(node) is dict else None
+            if type(value) is str:
+                return lookup(value, others)(node, scope)
+            return (absent if value is None else slow)(node, scope)
+
+        return find
+
+    def find_deep(node: Any, scope: Scope) -> Rule | None:
+        value = read_path(node, path)
+        if type(value) is str:
+            return lookup(value, others)(node, scope)
+        return (absent if value is None else slow)(node, scope)
+
+    return find_deep
+
+
+def _linear(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
+    entries: list[tuple[Test | None, Evaluator | None, Rule]] = []
+    for rule in rules:
+        test = _test({p: v for p, v in rule.match.items() if p not in tested})
+        condition = rule.condition.evaluate if rule.condition is not None else None
+        entries.append((test, condition, rule))
+        if test is None and condition is None:
+            break  # nothing behind it can be reached
+    if not entries:
+        return lambda node, scope: None
+    if len(entries) == 1 and entries[0][:2] == (None, None):
+        only = entries[0][2]
+        return lambda node, scope: only
+    plan = tuple(entries)
+
+    def find(node: Any, scope: Scope) -> Rule | None:
+        for test, condition, rule in plan:
+            if (test is None or test(node)) and (
+                condition is None or truthy(condition(node, scope))
+            ):
+                return rule
+        return None
+
+    return find
+
+
+def _test(match: Match) -> Test | None:
+    if not match:
+        return None
+    items = tuple(match.items())
+
+    def test(node: Any) -> bool:
+        for path, values in items:
+            value = read_path(node, path)
+            if not any(json_equal(value, v) for v in values):
+                return False
+        return True
+
+    return test
+
+
+def matcher(match: Match) -> Test:
+    """A function that tells whether a node has every value ``match`` asks for."""
+    return _test(match) or (lambda node: True)
+
+
+__all__ = [
+    "NULL",
+    "ActionPlan",
+    "Match",
+    "OutcomePlan",
+    "Rule",
+    "RuleSet",
+    "compile_rules",
+    "json_equal",
+    "matcher",
+    "read_path",
+    "truthy",
+]

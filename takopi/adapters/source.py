@@ -1,0 +1,440 @@
+"""YAML text to nodes that know where they were written.
+
+ruamel's `compose()` gives nodes with marks but accepts duplicate keys, merge keys, alias cycles and
+tags; those are checked here. Scalars follow YAML 1.2: only ``true``, ``false``, ``null`` and
+numbers have a type, so ``on``, ``off`` and ``no`` are text.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from takopi.diagnostics import Diagnostic, Span
+
+if TYPE_CHECKING:
+    from ruamel.yaml.error import MarkedYAMLError
+
+# An adapter is a page or two. Aliases that multiply into more nodes than this are an attack or a
+# mistake, and would take memory without bound.
+MAX_NODES = 20_000
+MAX_DEPTH = 60
+
+YamlNode: TypeAlias = Any  # ruamel does not type its nodes
+Scalar: TypeAlias = str | int | float | bool | None
+Kind = Literal["scalar", "list", "map"]
+
+
+class Source:
+    """The text of one file and the name it is shown by."""
+
+    __slots__ = ("_starts", "file", "text")
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.text = text.removeprefix("\ufeff")
+        self._starts = [0, *(m.end() for m in re.finditer(r"\r\n|\r|\n", self.text))]
+
+    def span(self, start: int, end: int) -> Span:
+        """The stretch from ``start`` to ``end`` (character indices), cut at the end of its line."""
+        start = min(max(start, 0), len(self.text))
+        line = bisect_right(self._starts, start) - 1
+        begin = self._starts[line]
+        stop = self._starts[line + 1] if line + 1 < len(self._starts) else len(self.text)
+        text = self.text[begin:stop].rstrip("\r\n")
+        length = max(1, min(end, begin + len(text)) - start)
+        return Span(self.file, line + 1, start - begin + 1, length, text)
+
+
+@dataclass(slots=True)
+class Node:
+    """A YAML value with its place. ``value`` is a scalar, a list of nodes or a list of entries."""
+
+    kind: Kind
+    source: Source = field(repr=False)
+    start: int
+    end: int
+    scalar: Scalar = None
+    items: list[Node] = field(default_factory=list)
+    entries: list[tuple[Node, Node]] = field(default_factory=list)
+    style: str | None = None  # of a scalar: None (plain), ', ", | or >
+
+    @property
+    def span(self) -> Span:
+        """The whole value (its first line, where it has several)."""
+        return self.source.span(self.start, self.end)
+
+    def get(self, key: str) -> Node | None:
+        """The value of a mapping's key."""
+        return next((v for k, v in self.entries if k.scalar == key), None)
+
+    def key_node(self, key: str) -> Node | None:
+        """The key itself, for problems that are about the key."""
+        return next((k for k, _ in self.entries if k.scalar == key), None)
+
+    def span_within(self, offset: int, length: int) -> Span:
+        """The characters ``offset`` to ``offset + length`` of a text scalar, as written.
+
+        Where the written form cannot be walked (folded or multi-line text), the whole scalar.
+        """
+        positions = _positions(self)
+        if positions is None or offset > len(positions) - 1:
+            return self.span
+        start = positions[offset]
+        end = positions[min(offset + max(length, 1), len(positions) - 1)]
+        return self.source.span(start, max(end, start + 1))
+
+
+def plain(node: Node) -> Any:
+    """The node as ordinary Python data."""
+    if node.kind == "map":
+        return {_key_text(k): plain(v) for k, v in node.entries}
+    if node.kind == "list":
+        return [plain(item) for item in node.items]
+    return node.scalar
+
+
+def _key_text(key: Node) -> str:
+    """A mapping key as text: JSON has no other keys, and ``1:`` in `usage` means ``"1"``."""
+    if isinstance(key.scalar, str):
+        return key.scalar
+    return key.source.text[key.start : key.end]
+
+
+def resolve(node: Node, path: tuple[str | int, ...]) -> tuple[Node, int]:
+    """Follow ``path`` as far as it goes; returns the last node reached and how many parts it took."""
+    current = node
+    for count, part in enumerate(path):
+        following: Node | None = None
+        if isinstance(part, int) and current.kind == "list" and part < len(current.items):
+            following = current.items[part]
+        elif isinstance(part, str) and current.kind == "map":
+            following = current.get(part)
+        if following is None:
+            return current, count
+        current = following
+    return current, len(path)
+
+
+def format_path(path: tuple[str | int, ...]) -> str:
+    """``("events", 2, "action")`` as ``events[2].action``."""
+    out = ""
+    for part in path:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+    return out
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def parse(source: Source) -> tuple[Node | None, list[Diagnostic]]:
+    """The document's root node and all problems of its YAML; no root when it cannot be read."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    reader = YAML(typ="safe")
+    try:
+        composed = reader.compose(source.text)
+    except MarkedYAMLError as error:
+        return None, [_syntax_error(source, error)]
+    except (YAMLError, RecursionError, ValueError, UnicodeError) as error:
+        return None, [_reader_error(source, error)]
+    if composed is None:
+        span = source.span(0, 1)
+        return None, [
+            Diagnostic("syntax", "the file is empty", span, help="see `takopi adapters schema`")
+        ]
+    builder = _Builder(source)
+    root = builder.build(composed)
+    if root is not None:
+        builder.diagnostics += _lost_in_comments(source, root)
+    return root, builder.diagnostics
+
+
+def _reader_error(source: Source, error: Exception) -> Diagnostic:
+    if isinstance(error, RecursionError):
+        return Diagnostic("syntax", "values are nested too deep", source.span(0, 1))
+    found = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", source.text)
+    at = found.start() if found else 0
+    what = (
+        f"a character that YAML does not allow: U+{ord(found.group()):04X}" if found else str(error)
+    )
+    return Diagnostic(
+        "syntax",
+        what,
+        source.span(at, at + 1),
+        help="delete it, or write it as an escape in double quotes",
+    )
+
+
+_SYNTAX_HELP = [
+    (
+        "mapping values are not allowed",
+        "quote a text that contains `: `, and check the indentation",
+    ),
+    ("cannot start any token", "quote a text that begins with one of ` @ % ` or a tab"),
+    ("did not find expected ',' or '}'", "close the `{`, and quote expressions inside `{…}`"),
+    ("did not find expected ',' or ']'", "close the `[`, and quote expressions inside `[…]`"),
+    ("did not find expected key", "check the indentation of this line and the one before"),
+    ("unknown escape character", "use single quotes: they keep backslashes as they are"),
+    ("undefined alias", "a text that begins with `*` must be quoted"),
+    ("found another document", "an adapter is one document: remove the `---`"),
+    ("unexpected end of stream", "a quote or bracket is not closed"),
+]
+
+
+def _syntax_error(source: Source, error: MarkedYAMLError) -> Diagnostic:
+    mark = error.problem_mark or error.context_mark
+    at = mark.index if mark is not None else 0
+    problem = str(error.problem or error.context or error).strip()
+    advice = next((text for part, text in _SYNTAX_HELP if part in problem), None)
+    related: tuple[tuple[Span, str], ...] = ()
+    if error.context and error.context_mark is not None and error.context_mark.index != at:
+        begin = error.context_mark.index
+        related = ((source.span(begin, begin + 1), str(error.context)),)
+    return Diagnostic("syntax", problem, source.span(at, at + 1), help=advice, related=related)
+
+
+class _Builder:
+    """Turns composed YAML nodes into ours, collecting every problem on the way."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.diagnostics: list[Diagnostic] = []
+        self.count = 0
+        self.active: set[int] = set()
+
+    def build(self, node: YamlNode) -> Node | None:
+        """The root, or None when aliases make the document endless or far too large."""
+        try:
+            return self._node(node, ())
+        except _TooLarge as stop:
+            self.diagnostics.append(stop.diagnostic)
+            return None
+
+    def problem(self, code: str, message: str, node: YamlNode, **more: Any) -> Diagnostic:
+        span = self.source.span(node.start_mark.index, node.end_mark.index)
+        found = Diagnostic(code, message, span, **more)
+        self.diagnostics.append(found)
+        return found
+
+    def _node(self, node: YamlNode, path: tuple[str | int, ...]) -> Node:
+        self.count += 1
+        if self.count > MAX_NODES or len(path) > MAX_DEPTH:
+            what = (
+                "its aliases multiply into too many values"
+                if len(path) <= MAX_DEPTH
+                else "values are nested too deep"
+            )
+            raise _TooLarge(self._at(node, what, "write the values out, or use fewer aliases"))
+        if id(node) in self.active:
+            raise _TooLarge(
+                self._at(
+                    node,
+                    "an alias that contains itself",
+                    "an anchor cannot be used inside its own value",
+                )
+            )
+        start, end = node.start_mark.index, node.end_mark.index
+        self.active.add(id(node))
+        try:
+            if node.id == "mapping":
+                self._tag(node, path)
+                built = Node("map", self.source, start, end)
+                built.entries = self._entries(node, path)
+                return built
+            if node.id == "sequence":
+                self._tag(node, path)
+                items = [self._node(item, (*path, i)) for i, item in enumerate(node.value)]
+                return Node("list", self.source, start, end, items=items)
+            return self._scalar(node, path)
+        finally:
+            self.active.discard(id(node))
+
+    def _at(self, node: YamlNode, message: str, advice: str) -> Diagnostic:
+        span = self.source.span(node.start_mark.index, node.end_mark.index)
+        return Diagnostic("syntax", message, span, help=advice)
+
+    def _tag(self, node: YamlNode, path: tuple[str | int, ...]) -> None:
+        if not str(node.tag).startswith("tag:yaml.org,2002:"):
+            self._tagged(node, path)
+
+    def _tagged(self, node: YamlNode, path: tuple[str | int, ...]) -> None:
+        written = self.source.text[node.start_mark.index :].split("\n", 1)[0].strip()
+        self.problem(
+            "syntax",
+            f"an unquoted leading `!` makes `{node.tag}` a YAML tag",
+            node,
+            path=format_path(path),
+            help=f'quote the expression: "{written}"',
+        )
+
+    def _scalar(self, node: YamlNode, path: tuple[str | int, ...]) -> Node:
+        start, end = node.start_mark.index, node.end_mark.index
+        explicit = self.source.text[start : start + 1] == "!"
+        if explicit:
+            self._tagged(node, path)
+        style = node.style or None
+        value: Scalar = node.value
+        if style is None and not explicit:
+            value = _typed(node.value)
+        return Node("scalar", self.source, start, end, scalar=value, style=style)
+
+    def _entries(self, node: YamlNode, path: tuple[str | int, ...]) -> list[tuple[Node, Node]]:
+        own: list[tuple[Node, Node]] = []
+        merged: list[tuple[Node, Node]] = []
+        first: dict[str, Node] = {}
+        for key_node, value_node in node.value:
+            if key_node.id == "scalar" and key_node.value == "<<" and not key_node.style:
+                merged += self._merge(value_node, path)
+                continue
+            if key_node.id != "scalar":
+                self.problem(
+                    "syntax", "a key must be a plain text", key_node, path=format_path(path)
+                )
+                continue
+            key = self._scalar(key_node, path)
+            name = _key_text(key)
+            if name in first:
+                self.problem(
+                    "duplicate-key",
+                    f"`{name}` is written twice",
+                    key_node,
+                    path=format_path((*path, name)),
+                    help="keep one of the two",
+                    related=((first[name].span, "first written here"),),
+                )
+                continue
+            first[name] = key
+            own.append((key, self._node(value_node, (*path, name))))
+        for key, value in merged:
+            if _key_text(key) not in first:
+                first[_key_text(key)] = key
+                own.append((key, value))
+        return own
+
+    def _merge(self, node: YamlNode, path: tuple[str | int, ...]) -> list[tuple[Node, Node]]:
+        built = self._node(node, (*path, "<<"))
+        parts = built.items if built.kind == "list" else [built]
+        if any(part.kind != "map" for part in parts):
+            self.problem("syntax", "`<<` merges mappings only", node, path=format_path(path))
+            return []
+        return [entry for part in parts for entry in part.entries]
+
+
+class _TooLarge(Exception):
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
+
+
+_NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
+_TRUE = re.compile(r"(?:true|True|TRUE)\Z")
+_FALSE = re.compile(r"(?:false|False|FALSE)\Z")
+_INT = re.compile(r"[-+]?[0-9]{1,300}\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+
+
+def _typed(text: str) -> Scalar:
+    """A plain scalar's value after the JSON-like part of YAML 1.2's core schema."""
+    if _NULL.match(text):
+        return None
+    if _TRUE.match(text):
+        return True
+    if _FALSE.match(text):
+        return False
+    if _INT.match(text):
+        return int(text)
+    if _FLOAT.match(text):
+        return float(text)
+    return text
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    for item in node.items:
+        yield from _walk(item)
+    for _, value in node.entries:
+        yield from _walk(value)
+
+
+def _lost_in_comments(source: Source, root: Node) -> list[Diagnostic]:
+    """Plain texts whose template was cut off by `` #``, which begins a YAML comment."""
+    found = []
+    for node in _walk(root):
+        if node.kind != "scalar" or node.style is not None or node.start == node.end:
+            continue
+        rest = source.text[node.end :].split("\n", 1)[0]
+        if not re.match(r"[ \t]+#", rest):
+            continue
+        text = str(node.scalar)
+        if "${" in rest or text.count("${") > text.count("}"):
+            found.append(
+                Diagnostic(
+                    "syntax",
+                    "the text after ` #` is a YAML comment and is not part of the value",
+                    source.span(node.end, node.end + len(rest)),
+                    help="quote the whole value",
+                )
+            )
+    return found
+
+
+# ------------------------------------------------------------------------------ places in scalars
+
+_ESCAPES = {"x": 2, "u": 4, "U": 8}
+
+
+def _positions(node: Node) -> list[int] | None:
+    """For each character of a scalar's text the index where it is written, and one past the end."""
+    if not isinstance(node.scalar, str):
+        return list(range(node.start, node.end + 1))
+    raw = node.source.text[node.start : node.end]
+    if node.style is None:
+        found = None if "\n" in raw else list(range(node.start, node.end + 1))
+    elif node.style == "'":
+        found = _single_quoted(raw, node.start)
+    elif node.style == '"':
+        found = _double_quoted(raw, node.start)
+    else:
+        found = _block(raw, node.start, node.scalar) if node.style == "|" else None
+    return found if found is not None and len(found) == len(node.scalar) + 1 else None
+
+
+def _single_quoted(raw: str, start: int) -> list[int] | None:
+    if "\n" in raw:
+        return None
+    out, i = [], 1
+    while i < len(raw) - 1:
+        out.append(start + i)
+        i += 2 if raw.startswith("''", i) else 1
+    return [*out, start + len(raw) - 1]
+
+
+def _double_quoted(raw: str, start: int) -> list[int] | None:
+    if "\n" in raw:
+        return None
+    out, i = [], 1
+    while i < len(raw) - 1:
+        out.append(start + i)
+        i += 2 + _ESCAPES.get(raw[i + 1], 0) if raw[i] == "\\" else 1
+    return [*out, start + len(raw) - 1]
+
+
+def _block(raw: str, start: int, value: str) -> list[int] | None:
+    """A literal block: every line of the value is a line of the text after the same indentation."""
+    lines = raw.split("\n")
+    at = start + len(lines[0]) + 1
+    bodies = lines[1:]
+    filled = [line for line in bodies if line.strip()]
+    if not filled:
+        return None
+    indent = min(len(line) - len(line.lstrip(" ")) for line in filled)
+    out: list[int] = []
+    for line in bodies:
+        out += [at + i for i in range(min(indent, len(line)), len(line))]
+        out.append(at + len(line))  # the line break
+        at += len(line) + 1
+    return [*out[: len(value)], out[min(len(value), len(out) - 1)]]

@@ -1,0 +1,131 @@
+"""The tool table: from a tool call to the kind and title of an action."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from takopi.adapters.expressions import ExpressionCompiler, Value
+from takopi.adapters.scope import Scope
+from takopi.adapters.source import Node, Source, parse
+from takopi.diagnostics import render_text
+from takopi.paths import relativize_path
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """One entry of a ``tools`` list. ``names`` are lower-case; ``x*`` matches a beginning."""
+
+    names: tuple[str, ...]
+    kind: str | None
+    title: Value | None
+    path: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolView:
+    """How one call looks: its kind, its title (never empty) and the paths it changes."""
+
+    kind: str
+    title: str
+    paths: tuple[str, ...]
+
+
+class ToolTable:
+    """An adapter's own entries before the built-in ones; what one leaves out the next may give."""
+
+    def __init__(self, entries: Sequence[ToolEntry], fallback: ToolTable | None = None) -> None:
+        self._exact: dict[str, ToolEntry] = {}
+        self._patterns: list[tuple[re.Pattern[str], ToolEntry]] = []
+        self._fallback = fallback
+        for entry in entries:
+            for name in entry.names:
+                if "*" in name:
+                    pattern = ".*".join(re.escape(part) for part in name.split("*"))
+                    self._patterns.append((re.compile(pattern, re.DOTALL), entry))
+                else:
+                    self._exact.setdefault(name, entry)
+
+    def entry(self, name: str) -> ToolEntry | None:
+        """The entry for a tool's name, compared without case and without a dotted prefix."""
+        lowered = name.lower()
+        for candidate in dict.fromkeys((lowered, lowered.rpartition(".")[2])):
+            if candidate in self._exact:
+                return self._exact[candidate]
+            for pattern, entry in self._patterns:
+                if pattern.fullmatch(candidate):
+                    return entry
+        return None
+
+    def view(self, name: str, arguments: Any, scope: Scope) -> ToolView:
+        """Kind, title and changed paths of the call of ``name`` with ``arguments``."""
+        entries = [e for e in (self.entry(name), self._fallback_entry(name)) if e is not None]
+        node = {"name": name, "input": arguments}
+        kind = next((e.kind for e in entries if e.kind), "tool")
+        paths: tuple[str, ...] = ()
+        title = ""
+        for entry in entries:
+            if kind == "file_change" and not paths and entry.path is not None:
+                paths = _texts(entry.path.evaluate(node, scope))
+            if not title and entry.title is not None:
+                title = _title(entry.title.evaluate(node, scope))
+        if not title and paths:
+            base = scope.run.get("cwd")
+            title = ", ".join(relativize_path(path, base_dir=base) for path in paths)
+        return ToolView(kind, title or name or kind, paths)
+
+    def _fallback_entry(self, name: str) -> ToolEntry | None:
+        return self._fallback.entry(name) if self._fallback is not None else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,) if value else ()
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(v for v in value if isinstance(v, str) and v))
+    return ()
+
+
+def _title(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def compile_tools(
+    nodes: Sequence[tuple[Node, tuple[str | int, ...]]], compiler: ExpressionCompiler
+) -> list[ToolEntry]:
+    """Entries from the nodes of a ``tools`` list and their places in the document."""
+    entries = []
+    for node, path in nodes:
+        name = node.get("name")
+        names = name.items if name is not None and name.kind == "list" else [name]
+        kind = node.get("kind")
+        title, changed = node.get("title"), node.get("path")
+        entries.append(
+            ToolEntry(
+                names=tuple(str(n.scalar).lower() for n in names if n is not None),
+                kind=str(kind.scalar) if kind is not None and kind.scalar is not None else None,
+                title=compiler.mapping(title, (*path, "title")) if title is not None else None,
+                path=compiler.mapping(changed, (*path, "path")) if changed is not None else None,
+            )
+        )
+    return entries
+
+
+@lru_cache(maxsize=1)
+def builtin_tools() -> ToolTable:
+    """The table shipped with takopi, ``takopi/adapters/tools.yaml``."""
+    file = Path(__file__).with_name("tools.yaml")
+    root, problems = parse(Source(file.name, file.read_text(encoding="utf-8")))
+    compiler = ExpressionCompiler()
+    entries: list[ToolEntry] = []
+    if root is not None:
+        nodes = [(item, (i,)) for i, item in enumerate(root.items)]
+        entries = compile_tools(nodes, compiler)
+    problems += compiler.diagnostics
+    if problems:
+        raise RuntimeError("\n".join(render_text(p) for p in problems))
+    return ToolTable(entries)
