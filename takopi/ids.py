@@ -9,10 +9,24 @@ _ID = re.compile(r"[a-z0-9_]{1,32}\Z")
 
 # Words of the chat's own commands; a plugin's command or an engine cannot have one of them.
 RESERVED_COMMAND_IDS = frozenset(
-    "config doctor init plugins cancel file new agent model reasoning trigger topic ctx".split()
+    [
+        "config",
+        "doctor",
+        "init",
+        "plugins",
+        "cancel",
+        "file",
+        "new",
+        "agent",
+        "model",
+        "reasoning",
+        "trigger",
+        "topic",
+        "ctx",
+    ]
 )
 # Words of the command line: `takopi <engine>` must not mean two things.
-RESERVED_CLI_IDS = frozenset("adapters chat chat_id help onboarding_paths run".split())
+RESERVED_CLI_IDS = frozenset(["adapters", "chat", "chat_id", "help", "onboarding_paths", "run"])
 RESERVED_ENGINE_IDS = RESERVED_COMMAND_IDS | RESERVED_CLI_IDS
 
 

@@ -193,18 +193,18 @@ class Workspace:
         total = skipped = read = 0
         capped = False
         for file in files:
-            if read + file.size > self.limits.total_bytes:
-                capped = True
-                break
             if file.size > self.limits.file_bytes:
                 skipped += 1
                 continue
+            if read + file.size > self.limits.total_bytes:
+                capped = True
+                break
             try:
                 text = self.read(file.path)
             except FileProblem:
                 skipped += 1
                 continue
-            read += file.size
+            read += text.size
             lines[file.path] = len(text.lines())
             for number, line in _matching(text, wanted):
                 total += 1
@@ -233,7 +233,7 @@ class Workspace:
                 kind = "a directory" if self.is_folder(inside) else "not a regular file"
                 raise FileProblem(f"{code(inside)} is {kind}")
             with open(os.open(os.path.join(self.root, inside), flags), "rb") as file:
-                data = file.read(self.limits.file_bytes)
+                data = file.read(self.limits.file_bytes) or b""  # None: it would block
                 return data, max(len(data), os.fstat(file.fileno()).st_size)
         except OSError as error:
             raise _problem(inside, error) from None

@@ -250,7 +250,7 @@ def _list(text: str) -> Intent | None:
 
 def _marker(text: str) -> str:
     found = fits(r"(TODO|FIXME|HACK|XXX)'?s?(?: (?:comments?|notes?|markers?))?", text)
-    return found[1].upper() if found else ""
+    return found[1] if found else ""
 
 
 def _query(text: str) -> str:

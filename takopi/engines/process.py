@@ -47,7 +47,7 @@ from takopi.lines import MAX_LINE_BYTES, Line, LineQueue, LineTail
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 64 * 1024  # what a pipe holds by default
+_CHUNK_BYTES = 16 * 1024  # lines of one wake-up: with fifty busy runs the loop still gets its turn
 _KILL_ROUNDS = 3
 _KILL_WAIT_S = 0.5
 
@@ -100,9 +100,9 @@ class Process:
         self._lossy = False
         self._lines = LineQueue(max_line_bytes)
         self._tail = LineTail()
-        self._stdout = _Reader(self._loop, pipes.stdout, self._lines, self._changed)
-        self._stderr = _Reader(self._loop, pipes.stderr, self._tail, self._changed)
-        self._stdin = _Writer(self._loop, pipes.stdin, stdin)
+        self._stdout = _Reader(pipes.stdout, self._lines, self._changed)
+        self._stderr = _Reader(pipes.stderr, self._tail, self._changed)
+        self._stdin = _Writer(pipes.stdin, stdin)
         self._watch_exit()
 
     async def read(self, timeout: float | None = None) -> Batch:
@@ -273,22 +273,16 @@ class _Reader:
 
     __slots__ = ("_changed", "_fd", "_left", "_loop", "_paused", "_sink", "finished")
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        fd: int,
-        sink: LineQueue | LineTail,
-        changed: Callable[[], None],
-    ) -> None:
+    def __init__(self, fd: int, sink: LineQueue | LineTail, changed: Callable[[], None]) -> None:
         self.finished = False  # the sink has all it will get
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._fd = fd
         self._sink = sink
         self._changed = changed
         self._left: int | None = None  # bytes that still belong to the run, once that is known
         self._paused = False
         os.set_blocking(fd, False)
-        loop.add_reader(fd, self._on_readable)
+        self._loop.add_reader(fd, self._on_readable)
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -362,13 +356,13 @@ class _Writer:
 
     __slots__ = ("_fd", "_loop", "_payload")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int | None, payload: bytes) -> None:
-        self._loop = loop
+    def __init__(self, fd: int | None, payload: bytes) -> None:
+        self._loop = asyncio.get_running_loop()
         self._fd = fd
         self._payload = memoryview(payload)
         if fd is not None:
             os.set_blocking(fd, False)
-            loop.add_writer(fd, self._on_writable)
+            self._loop.add_writer(fd, self._on_writable)
 
     def close(self) -> None:
         if self._fd is not None:

@@ -195,13 +195,16 @@ async def test_other_tasks_run_while_lines_pour_in():
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    process = await spawn(python("for _ in range(100): print('x' * 65535)"))
-    reads = 0
-    while not (await process.read()).ended:
+    process = await spawn(python("print('\\n' * 60000)"))
+    await until(lambda: process.returncode is not None)
+    ended, reads = False, 0
+    while not ended:
+        before = turns
+        ended = (await process.read()).ended
+        assert turns > before
         reads += 1
-    process.release()
     counting.cancel()
-    assert turns >= reads > 5
+    assert reads >= 60000 / 4096
 
 
 # -- stdin ----------------------------------------------------------------------------------------
@@ -225,6 +228,15 @@ async def test_a_large_payload_to_a_child_that_writes_first():
 
 async def test_a_child_that_never_reads_stdin():
     assert await run(shell("echo done", stdin=b"p" * 5 * MEGABYTE)) == ([b"done"], [], 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+async def test_stdin_is_given_up_at_the_end_even_if_a_grandchild_holds_it():
+    before = len(os.listdir("/proc/self/fd"))
+    script = "exec 3<&0; sleep 30 <&3 >/dev/null 2>&1 & echo $!"
+    (sleeper,), _, _ = await run(shell(script, stdin=b"p" * MEGABYTE))
+    await until(lambda: len(os.listdir("/proc/self/fd")) == before, within_s=2)
+    os.kill(int(sleeper), signal.SIGKILL)
 
 
 async def test_a_child_that_closes_stdin_and_lives_on():
@@ -410,18 +422,30 @@ async def test_sigterm_comes_once():
     assert (batch.stdout, batch.ended, process.returncode) == ([b"seen 1"], True, 0)
 
 
-async def test_a_blocked_writer_can_end_cleanly():
-    script = (
-        "import signal, sys\n"
-        "signal.signal(15, lambda *_: sys.exit(7))\n"
-        "while True: sys.stdout.write('x' * 65535 + '\\n'); sys.stdout.flush()"
-    )
-    process = await spawn(python(script))
-    await asyncio.sleep(0.3)
+SAYS_FAREWELL = (
+    "import os, signal, sys, time\n"
+    "def farewell(*_):\n"
+    "    for _ in range(40): os.write(1, b'z' * 65535 + b'\\n')\n"
+    "    os._exit(7)\n"
+    "signal.signal(15, farewell)\n"
+    "print('x', flush=True)\n"
+)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["time.sleep(60)", "while True: os.write(1, b'y' * 65535 + b'\\n')"],
+    ids=["idle", "blocked"],
+)
+async def test_a_long_farewell_that_nobody_reads_is_no_reason_to_be_killed(script):
+    process = await spawn(python(SAYS_FAREWELL + script))
+    await first_line(process)
+    await asyncio.sleep(0.2)
     await process.stop()
     assert process.returncode == 7
     stdout, _ = await collect(process)
-    assert set(stdout) == {b"x" * 65535}
+    assert 10 <= len(stdout) <= 20
+    assert {len(line) for line in stdout} == {65535}
 
 
 async def test_stop_twice_and_at_the_same_time():
@@ -439,6 +463,23 @@ async def test_stop_after_the_end_ends_what_was_left_behind():
     await process.stop()
     assert gone(int(line))
     assert process.returncode == 0
+
+
+async def test_what_the_ended_child_left_in_its_group_gets_sigterm_once(tmp_path):
+    marker = tmp_path / "marker"
+    script = (
+        "import os, signal, sys, time\n"
+        "seen = []; signal.signal(15, lambda *_: seen.append(1))\n"
+        "ready, say_ready = os.pipe()\n"
+        "if os.fork(): os.read(ready, 1); os._exit(0)\n"
+        "os.write(say_ready, b'x')\n"
+        "while not seen: time.sleep(0.01)\n"
+        "time.sleep(0.1); open(sys.argv[1], 'w').write(str(len(seen)))"
+    )
+    process = await spawn(python(script, str(marker)))
+    await collect(process)
+    await process.stop()
+    assert marker.read_text() == "1"
 
 
 async def test_stop_after_the_end_with_nothing_left_is_quick():

@@ -1,0 +1,198 @@
+"""Which adapters there are: sources, precedence, shadowing, and loading on demand.
+
+1. ``adapters.paths`` of takopi.toml (files or folders), in their order
+2. ``~/.takopi/adapters/``
+3. built in
+
+A higher source wins for an id, visibly. A broken file disables only its own engine. Adapters are
+never loaded from a project's folder: a cloned repository must not define what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from takopi.adapters.adapter import Adapter
+from takopi.adapters.checks import resume_overlap
+from takopi.adapters.compile import Compiled, compile_adapter
+from takopi.adapters.source import Source, parse
+from takopi.bundled import bundled
+from takopi.config import Config
+from takopi.diagnostics import Diagnostic, did_you_mean, in_file_order
+from takopi.errors import SpecError, TakopiError
+
+Origin = Literal["config", "user", "built-in", "file"]
+_RANK: dict[Origin, int] = {"config": 0, "user": 1, "built-in": 2, "file": 0}
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One adapter file. ``id`` is its stem: the file need not be read to know it."""
+
+    id: str
+    path: Path
+    origin: Origin
+
+    @property
+    def shown(self) -> str:
+        """The path as messages show it: short where a person would write it short."""
+        return display_path(self.path)
+
+
+@dataclass(slots=True)
+class Catalog:
+    """All adapter files found. Each is read and compiled when it is first asked for."""
+
+    entries: dict[str, list[Entry]] = field(
+        default_factory=dict
+    )  # by id, the one that counts first
+    problems: list[Diagnostic] = field(default_factory=list)
+    _compiled: dict[Path, Compiled] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        """All engine ids, sorted."""
+        return sorted(self.entries)
+
+    def entry(self, engine: str) -> Entry:
+        """The file that counts for an id. Raises `TakopiError` for an unknown one."""
+        found = self.entries.get(engine)
+        if not found:
+            advice = did_you_mean(engine, self.ids)
+            raise TakopiError(
+                f"unknown engine `{engine}`"
+                + (f"; {advice}" if advice else "; see `takopi adapters list`")
+            )
+        return found[0]
+
+    def compiled(self, entry: Entry) -> Compiled:
+        """The compiled file and its problems, those it has with other adapters left out."""
+        if entry.path not in self._compiled:
+            self._compiled[entry.path] = self._compile(entry)
+        return self._compiled[entry.path]
+
+    def adapter(self, engine: str) -> Adapter:
+        """The adapter of an engine. Raises `SpecError` with its diagnostics when it is broken."""
+        entry = self.entry(engine)
+        compiled = self.compiled(entry)
+        if compiled.adapter is None:
+            raise SpecError(f"engine `{engine}` is broken: {entry.shown}", compiled.diagnostics)
+        return compiled.adapter
+
+    def validate(self, entry: Entry) -> list[Diagnostic]:
+        """Every problem of a file, those with the other adapters in use included."""
+        compiled = self.compiled(entry)
+        found = list(compiled.diagnostics)
+        if compiled.adapter is not None:
+            others = [self.compiled(e).adapter for e in self._higher(entry)]
+            root, _ = parse(Source(entry.shown, _read(entry.path)))
+            node = root.get("resume") if root is not None else None
+            found += resume_overlap(compiled.adapter, node, [a for a in others if a is not None])
+        found += [d for d in self.problems if d.span is not None and d.span.file == entry.shown]
+        return in_file_order(found)
+
+    def _higher(self, entry: Entry) -> Iterable[Entry]:
+        """The adapters in use that stand above ``entry`` (of its own source: those before it)."""
+        for other in (self.entries[engine][0] for engine in self.ids):
+            if other.id == entry.id:
+                continue
+            above = (_RANK[other.origin], other.id) < (_RANK[entry.origin], entry.id)
+            if above:
+                yield other
+
+    def _compile(self, entry: Entry) -> Compiled:
+        try:
+            text = _read(entry.path)
+        except SpecError as error:
+            return Compiled(None, error.diagnostics)
+        return compile_adapter(
+            Source(entry.shown, text),
+            stem=entry.path.stem,
+            parents=lambda i: self._parent(entry, i),
+        )
+
+    def _parent(self, child: Entry, engine: str) -> Source | None:
+        """The text of the adapter ``engine``; a file that extends its own id means the one it shadows."""
+        found = self.entries.get(engine, [])
+        candidates = [e for e in found if e.path != child.path]
+        if not candidates:
+            return None
+        try:
+            return Source(candidates[0].shown, _read(candidates[0].path))
+        except SpecError:
+            return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        message = f"the file is not UTF-8: {error.reason} at byte {error.start}"
+        raise SpecError(message, [_file_problem(path, message)]) from error
+    except OSError as error:
+        message = f"cannot read the file: {error.strerror}"
+        raise SpecError(message, [_file_problem(path, message)]) from error
+
+
+def _file_problem(path: Path, message: str) -> Diagnostic:
+    return Diagnostic("syntax", message, None, display_path(path))
+
+
+def display_path(path: Path) -> str:
+    """Relative to the working directory, or with ``~`` for the home directory, where possible."""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        try:
+            return prefix + str(path.relative_to(base))
+        except ValueError:
+            continue
+    return str(path)
+
+
+def user_folder(config: Config) -> Path:
+    """Where a user drops adapters: ``adapters/`` beside the configuration file."""
+    return config.path.parent / "adapters"
+
+
+def load_catalog(config: Config) -> Catalog:
+    """Find all adapter files. Raises `ConfigError` for a bad ``adapters.paths``."""
+    catalog = Catalog()
+    for path in config.adapter_paths():
+        if not path.exists():
+            message = f"`adapters.paths` in {config.path} names {path}, which does not exist"
+            catalog.problems.append(Diagnostic("schema", message, severity="warning"))
+        _add(catalog, [path] if path.is_file() else _files(path), "config")
+    _add(catalog, _files(user_folder(config)), "user")
+    _add(catalog, _files(bundled("adapters")), "built-in")
+    return catalog
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+
+
+def _add(catalog: Catalog, paths: Iterable[Path], origin: Origin) -> None:
+    for path in paths:
+        entry = Entry(path.stem, path, origin)
+        known = catalog.entries.setdefault(entry.id, [])
+        if any(e.path == path for e in known):
+            continue
+        twin = next((e for e in known if e.origin == origin and e.path.parent == path.parent), None)
+        if twin is not None:
+            span = Source(entry.shown, "").span(0, 1)
+            message = f"`{twin.path.name}` in the same folder has the same id"
+            problem = Diagnostic(
+                "duplicate-id", message, span, "id", "delete or rename one of the two"
+            )
+            catalog.problems.append(problem)
+        known.append(entry)
+
+
+def file_entry(path: Path) -> Entry:
+    """An entry for a file that is named on the command line."""
+    return Entry(path.stem, path, "file")

@@ -1,0 +1,39 @@
+"""Finds an engine's executable and says how to get it when it is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from takopi.adapters.adapter import Adapter
+from takopi.errors import RunError
+
+
+def find_executable(command: str, environ: Mapping[str, str]) -> str | None:
+    """The path of ``command``: on PATH, then beside takopi's own scripts (also outside its environment)."""
+    expanded = os.path.expanduser(command)
+    found = shutil.which(expanded, path=environ.get("PATH", os.defpath))
+    if found is not None or os.sep in expanded:
+        return found
+    folders = {sysconfig.get_path("scripts"), str(Path(sys.executable).parent)}
+    if sys.argv[0]:
+        folders.add(str(Path(sys.argv[0]).resolve().parent))
+    return shutil.which(expanded, path=os.pathsep.join(sorted(folders)))
+
+
+def require_executable(adapter: Adapter, command: str, environ: Mapping[str, str]) -> str:
+    """Like `find_executable`; raises `RunError` that says how to install it."""
+    found = find_executable(command, environ)
+    if found is not None:
+        return found
+    how = f"install it with `{adapter.spec.install}`" if adapter.spec.install else "install it"
+    path = Path(os.path.expanduser(command))
+    if os.sep in command and path.exists():
+        raise RunError(f"`{command}` of {adapter.name} is not an executable file")
+    raise RunError(
+        f"`{command}` was not found; {how}, or set `command` in the [{adapter.id}] table of takopi.toml"
+    )
