@@ -6,7 +6,8 @@
     ├── SpecError                   an adapter file is wrong; carries its diagnostics
     ├── ConfigError                 takopi.toml is wrong
     ├── RunnerUnavailableError      an engine exists but cannot run
-    └── RunError                    a run could not be started
+    ├── RunError                    a run could not be started
+    └── UsageError                  the command line names something that is not there (exit code 2)
 
 Exit codes of the command line: 0 ok, 1 expected failure, 2 usage, 3 a bug in takopi, 130 Ctrl-C.
 Messages are lower-case, say what, where and what to do next, and have no final full stop.
@@ -54,3 +55,7 @@ class RunnerUnavailableError(TakopiError):
 
 class RunError(TakopiError):
     """A run that could not be started: no such command, no such directory, an argument too long."""
+
+
+class UsageError(TakopiError):
+    """A command line that names something that is not there."""

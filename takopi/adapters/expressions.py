@@ -6,19 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from takopi.adapters.functions import FUNCTIONS
-from takopi.adapters.jmes import (
-    EvaluationError,
-    Evaluator,
-    Expression,
-    ExpressionError,
-    Token,
-    compile_expression,
-    tokens,
-)
+from takopi.adapters.functions import FUNCTIONS, EvaluationError
+from takopi.adapters.jmes import Evaluator, Expression, compile_expression
 from takopi.adapters.lint import accesses, calls, lint
 from takopi.adapters.scope import Place, Scope
 from takopi.adapters.source import Node, format_path
+from takopi.adapters.syntax import ExpressionError, Token, tokens
 from takopi.adapters.template import (
     ExpressionPart,
     TemplateError,

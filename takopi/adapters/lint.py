@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from takopi.adapters.jmes import Token
+from takopi.adapters.syntax import Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from takopi.adapters.functions import FUNCTIONS
-from takopi.adapters.jmes import (
-    EvaluationError,
-    ExpressionError,
-    compile_expression,
-    is_true,
-    parse,
-    tokens,
-)
+from takopi.adapters.functions import FUNCTIONS, EvaluationError
+from takopi.adapters.jmes import compile_expression, is_true
 from takopi.adapters.scope import Scope
+from takopi.adapters.syntax import ExpressionError, parse, tokens
 from tests.oracle.reference import ReferenceError_, reference_search, same_json
 
 

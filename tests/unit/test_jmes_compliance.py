@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from takopi.adapters.jmes import EvaluationError, ExpressionError, compile_expression
+from takopi.adapters.functions import EvaluationError
+from takopi.adapters.jmes import compile_expression
 from takopi.adapters.scope import Scope
+from takopi.adapters.syntax import ExpressionError
 
 SUITE = Path(__file__).parents[3] / "shared" / "jmespath"
 CASES_IN_SUITE = 892

@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from takopi.adapters.jmes import Expression, compile_expression, tokens
+from takopi.adapters.jmes import Expression, compile_expression
 from takopi.adapters.lint import lint
 from takopi.adapters.scope import Scope
+from takopi.adapters.syntax import tokens
 from takopi.model import ACTION_KINDS
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,425 @@
+"""`takopi adapters …`: list, validate, show, replay and schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from takopi.adapters.adapter import Adapter
+from takopi.adapters.catalog import Catalog, Entry, display_path, file_entry, load_catalog
+from takopi.adapters.options import EngineOptions, resolve_options
+from takopi.adapters.replay import Recording, load_recording, new_translator, replay
+from takopi.adapters.request import CommandLine, RunRequest, build_command
+from takopi.adapters.source import Source
+from takopi.adapters.translate import Translator
+from takopi.cli.logs import show_warnings
+from takopi.cli.view import JsonView, PlainView, View
+from takopi.config import Config, load_config
+from takopi.diagnostics import (
+    Diagnostic,
+    has_errors,
+    in_file_order,
+    render_github,
+    render_json,
+    render_text,
+)
+from takopi.engines.executables import find_executable
+from takopi.engines.registry import engine_options
+from takopi.errors import EXIT_FAILURE, EXIT_OK, SpecError, TakopiError, UsageError
+from takopi.model import CompletedEvent, ResumeToken, TakopiEvent
+
+# -- targets ---------------------------------------------------------------------------------------
+
+
+def _is_path(target: str) -> bool:
+    return os.sep in target or target.endswith((".yaml", ".yml"))
+
+
+def _entry(catalog: Catalog, target: str) -> Entry:
+    """The adapter file that an id or a path on the command line means."""
+    if _is_path(target):
+        path = Path(target)
+        if not path.is_file():
+            raise UsageError(f"there is no file {target}")
+        return file_entry(path.absolute())
+    try:
+        return catalog.entry(target)
+    except TakopiError as error:
+        raise UsageError(f"{error}; a file's name ends with .yaml") from None
+
+
+def _adapter(catalog: Catalog, target: str) -> Adapter:
+    entry = _entry(catalog, target)
+    compiled = catalog.compiled(entry)
+    if compiled.adapter is None:
+        raise SpecError(f"{entry.shown} is broken", compiled.diagnostics)
+    return compiled.adapter
+
+
+# -- list ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    entry: Entry
+    adapter: Adapter | None
+    status: str
+    executable: str | None
+
+
+def list_command(*, versions: bool) -> int:
+    """Print a line per engine; what it shadows stands below it."""
+    show_warnings()
+    config = load_config()
+    catalog = load_catalog(config)
+    rows = [_row(catalog, config, catalog.entries[engine][0]) for engine in catalog.ids]
+    told = anyio.run(_versions, rows) if versions else {}
+    table = [("ENGINE", "STATUS", "SOURCE", "CLI", *(["VERSION", "TESTED"] if versions else []))]
+    for row in rows:
+        cells = [row.entry.id, row.status, _source(row.entry), _cli(row)]
+        if versions:
+            tested = row.adapter.spec.tested if row.adapter else None
+            cells += [told.get(row.entry.id, "-"), tested or "-"]
+        table.append(tuple(cells))
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    for i, line in enumerate(table):
+        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+        for hidden in catalog.entries[rows[i - 1].entry.id][1:] if i else []:
+            print(f"  shadows {_source(hidden)}")
+    for problem in catalog.problems:
+        print(f"\n{render_text(problem)}", file=sys.stderr)
+    broken = [row.entry.id for row in rows if row.adapter is None]
+    if broken:
+        print(f"\nsee what is wrong: takopi adapters validate {' '.join(broken)}", file=sys.stderr)
+    return EXIT_OK
+
+
+def _row(catalog: Catalog, config: Config, entry: Entry) -> _Row:
+    compiled = catalog.compiled(entry)
+    if compiled.adapter is None:
+        errors = sum(d.severity == "error" for d in compiled.diagnostics)
+        return _Row(entry, None, f"broken ({errors})", None)
+    try:
+        options = engine_options(catalog, config, entry.id)
+    except TakopiError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return _Row(entry, compiled.adapter, "bad config", None)
+    executable = find_executable(_command(compiled.adapter, options), os.environ)
+    return _Row(entry, compiled.adapter, "ok" if executable else "missing cli", executable)
+
+
+def _command(adapter: Adapter, options: EngineOptions) -> str:
+    return build_command(adapter, RunRequest(prompt="hello"), options, os.environ).command
+
+
+def _source(entry: Entry) -> str:
+    return "built-in" if entry.origin == "built-in" else f"{entry.origin} {entry.shown}"
+
+
+def _cli(row: _Row) -> str:
+    if row.executable is not None:
+        return display_path(Path(row.executable))
+    if row.adapter is None:
+        return "-"
+    install = row.adapter.spec.install
+    return f"not found; {install}" if install else "not found"
+
+
+async def _versions(rows: Sequence[_Row]) -> dict[str, str]:
+    """What each CLI says its version is, asked all at once."""
+    found: dict[str, str] = {}
+    async with anyio.create_task_group() as tasks:
+        for row in rows:
+            if row.executable is not None and row.adapter is not None:
+                tasks.start_soon(_ask_version, row.entry.id, row.adapter, row.executable, found)
+    return found
+
+
+async def _ask_version(
+    engine: str, adapter: Adapter, executable: str, found: dict[str, str]
+) -> None:
+    from takopi.engines.process import Command, spawn
+
+    found[engine] = "no answer"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TAKOPI__")}
+    try:
+        process = await spawn(Command((executable, *adapter.spec.version_args), None, env, None))
+    except TakopiError as error:
+        found[engine] = str(error)
+        return
+    lines: list[bytes] = []
+    with anyio.move_on_after(20):
+        ended = False
+        while not ended:
+            batch = await process.read()
+            lines += [line for line in (*batch.stdout, *batch.stderr) if isinstance(line, bytes)]
+            ended = batch.ended
+    await process.stop()
+    text = b"\n".join(lines).decode("utf-8", "replace")
+    version = re.search(r"\d+(?:\.\d+)+\S*", text)
+    if version:
+        found[engine] = version.group()
+
+
+# -- validate --------------------------------------------------------------------------------------
+
+
+def validate_command(targets: Sequence[str], *, format: str) -> int:
+    """Print every problem of the files named (or of all in use); 1 if there is an error."""
+    config = load_config()
+    catalog = load_catalog(config)
+    entries = [_entry(catalog, target) for target in targets]
+    if not targets:
+        entries = [catalog.entries[engine][0] for engine in catalog.ids]
+    found: list[Diagnostic] = list(catalog.problems) if not targets else []
+    for entry in entries:
+        found += catalog.validate(entry)
+        if targets or entry.origin != "built-in":
+            found += _missing_command(catalog, config, entry)
+    found = in_file_order(found)
+    failed = has_errors(found)
+    if format == "json":
+        print(render_json(found))
+    elif format == "github":
+        for diagnostic in found:
+            print(render_github(diagnostic))
+    else:
+        for diagnostic in found:
+            print(render_text(diagnostic) + "\n")
+        _summary(entries, found)
+    return EXIT_FAILURE if failed else EXIT_OK
+
+
+def _summary(entries: Sequence[Entry], found: Sequence[Diagnostic]) -> None:
+    errors = sum(d.severity == "error" for d in found)
+    warnings = len(found) - errors
+    counts = [f"{errors} error{'s' * (errors != 1)}"] if errors else []
+    counts += [f"{warnings} warning{'s' * (warnings != 1)}"] if warnings else []
+    names = ", ".join(entry.id for entry in entries)
+    print(f"{names}: {', '.join(counts) or 'ok'}")
+
+
+def _missing_command(catalog: Catalog, config: Config, entry: Entry) -> list[Diagnostic]:
+    adapter = catalog.compiled(entry).adapter
+    if adapter is None:
+        return []
+    try:
+        options = _options(config, adapter)
+    except TakopiError as error:
+        return [Diagnostic("schema", str(error), help="correct takopi.toml")]
+    command = _command(adapter, options)
+    if find_executable(command, os.environ) is not None:
+        return []
+    how = f"install it: `{adapter.spec.install}`" if adapter.spec.install else "install it"
+    text = entry.path.read_text(encoding="utf-8")
+    at = re.search(r"(?m)^command:[ \t]*", text)
+    begin = at.end() if at else 0
+    source = Source(entry.shown, text)
+    return [
+        Diagnostic(
+            "missing-command",
+            f"`{command}` was not found on PATH",
+            source.span(begin, begin + len(command)) if at else None,
+            "command",
+            f"{how}, or set `command` in [{adapter.id}] of takopi.toml",
+            severity="warning",
+        )
+    ]
+
+
+def _options(config: Config, adapter: Adapter) -> EngineOptions:
+    table = config.engine_table(adapter.id)
+    return resolve_options(
+        adapter.id, adapter.spec.options, adapter.options_read, table, str(config.path)
+    )
+
+
+# -- show ------------------------------------------------------------------------------------------
+
+_SAMPLE_PROMPT = "Say hello."
+_SAMPLE_TOKEN = "0199a213-81c0-7800-8aa1-bbab2a035a53"
+
+
+def show_command(target: str) -> int:
+    """Print the adapter after ``extends``, and its command line for a sample prompt."""
+    show_warnings()
+    config = load_config()
+    adapter = _adapter(load_catalog(config), target)
+    options = _options(config, adapter)
+    print(f"# {adapter.file}")
+    print(_as_yaml(adapter), end="")
+    resumes: list[str | None] = [None] + ([_SAMPLE_TOKEN] if adapter.resume is not None else [])
+    for resume in resumes:
+        request = RunRequest(prompt=_SAMPLE_PROMPT, resume=resume, cwd=str(Path.cwd()))
+        line = build_command(adapter, request, options, os.environ)
+        print(f"\n# {'resumed' if resume else 'new'} session")
+        _print_command(line)
+    if adapter.resume is not None:
+        print(f"# resume line\n{adapter.resume.format(_SAMPLE_TOKEN)}")
+    return EXIT_OK
+
+
+def _as_yaml(adapter: Adapter) -> str:
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    out = StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.width = 120
+    writer.allow_unicode = True
+    writer.dump(adapter.spec.model_dump(by_alias=True, exclude_unset=True, mode="json"), out)
+    return out.getvalue()
+
+
+def _print_command(line: CommandLine) -> None:
+    from shlex import quote
+
+    inherited = {k: v for k, v in os.environ.items() if k in line.env}
+    for name, value in line.env.items():
+        if inherited.get(name) != value:
+            print(f"env    {name}={quote(value)}")
+    for name in os.environ:
+        if name not in line.env:
+            print(f"unset  {name}")
+    print("argv   " + " ".join(map(quote, (line.command, *line.args))))
+    print("stdin  " + (repr(line.stdin.decode("utf-8", "replace")) if line.stdin else "closed"))
+
+
+# -- replay ----------------------------------------------------------------------------------------
+
+
+def replay_command(
+    target: str, path: Path, *, as_json: bool, as_chat: bool, speed: float | None
+) -> int:
+    """Print a recorded stream's events; 1 when the run it holds failed."""
+    if as_json and as_chat:
+        raise UsageError("--json and --chat show the same run in two ways; give one of them")
+    show_warnings()
+    adapter = _adapter(load_catalog(load_config()), target)
+    if not path.exists():
+        raise UsageError(f"there is no recording {path}")
+    recording = load_recording(path)
+    recording = replace(recording, resume=_known_resume(adapter, recording))
+    view: View
+    if as_json:
+        view = JsonView()
+    elif as_chat:
+        view = ChatView(adapter)
+    else:
+        view = PlainView(adapter.id, out=sys.stdout)
+    translator = new_translator(adapter, recording)
+    outcome = _play(translator, recording, view, speed)
+    form = adapter.resume
+    token = outcome.resume
+    view.finish(outcome, f"`{form.format(token.value)}`" if form and token else "")
+    _report(translator)
+    return EXIT_OK if outcome.ok else EXIT_FAILURE
+
+
+def _known_resume(adapter: Adapter, recording: Recording) -> str | None:
+    return recording.resume if adapter.resume is not None else None
+
+
+def _play(
+    translator: Translator, recording: Recording, view: View, speed: float | None
+) -> CompletedEvent:
+    last: TakopiEvent | None = None
+    for events in replay(translator, recording):
+        for event in events:
+            view.event(event)
+            last = event
+        if speed is not None:
+            time.sleep(1 / speed)
+    if not isinstance(last, CompletedEvent):
+        raise RuntimeError("a replay ended without a completed event")
+    return last
+
+
+def _report(translator: Translator) -> None:
+    """What the adapter did not understand, on stderr."""
+    lines = sum(translator.unmapped.values())
+    if lines:
+        print(
+            f"\nno rule matched {lines} of {translator.lines} lines or their items:",
+            file=sys.stderr,
+        )
+        for shape, count in translator.unmapped.items():
+            print(f"  {count} × {shape}", file=sys.stderr)
+
+
+class ChatView:
+    """Every state of the chat's one progress message, then the final message."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        from takopi.bridge.markdown import MarkdownFormatter, assemble_markdown_parts
+        from takopi.bridge.progress import ProgressTracker
+
+        self._adapter = adapter
+        self._tracker = ProgressTracker(engine=adapter.id)
+        self._formatter = MarkdownFormatter()
+        self._assemble = assemble_markdown_parts
+        self._last = ""
+        self._edits = 0
+        self._message("starting")
+
+    def event(self, event: TakopiEvent) -> None:
+        """Edit the message if the event changed it."""
+        if self._tracker.note_event(event):
+            self._message("working")
+
+    def finish(self, outcome: CompletedEvent, resume_line: str) -> None:
+        """Print the final message."""
+        body = outcome.answer
+        if not outcome.ok and outcome.error:
+            body = f"{body}\n\n{outcome.error}" if body.strip() else outcome.error
+        status = "done" if outcome.ok and body.strip() else "error"
+        parts = self._formatter.render_final_parts(
+            self._tracker.snapshot(resume_formatter=self._line),
+            elapsed_s=0,
+            status=status,
+            answer=body,
+        )
+        self._print("final message", self._assemble(parts))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _line(self, token: ResumeToken) -> str:
+        form = self._adapter.resume
+        return f"`{form.format(token.value)}`" if form is not None else ""
+
+    def _message(self, label: str) -> None:
+        state = self._tracker.snapshot(resume_formatter=self._line)
+        parts = self._formatter.render_progress_parts(state, elapsed_s=0, label=label)
+        text = self._assemble(parts)
+        if text != self._last:
+            self._last = text
+            self._print(f"edit {self._edits}" if self._edits else "progress message", text)
+            self._edits += 1
+
+    @staticmethod
+    def _print(title: str, text: str) -> None:
+        print(f"── {title} " + "─" * max(0, 60 - len(title)))
+        print(text.encode("utf-8", "replace").decode(), flush=True)
+
+
+# -- schema ----------------------------------------------------------------------------------------
+
+
+def schema_command() -> int:
+    """Print the JSON Schema of the adapter format."""
+    from takopi.adapters.schema import adapter_schema
+
+    print(json.dumps(adapter_schema(), indent=2, ensure_ascii=False))
+    return EXIT_OK

@@ -1,0 +1,93 @@
+"""`takopi run`: one run in the terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import anyio
+
+from takopi.adapters.catalog import load_catalog
+from takopi.cli.logs import show_warnings
+from takopi.cli.view import View, make_view
+from takopi.config import load_config
+from takopi.engines.jsonl import AdapterRunner, Run
+from takopi.engines.registry import build_runner
+from takopi.errors import EXIT_FAILURE, EXIT_OK, TakopiError, UsageError
+from takopi.model import ResumeToken
+from takopi.paths import reset_run_base_dir, set_run_base_dir
+
+
+def run_command(
+    engine: str, words: Sequence[str], *, resume: str | None, as_json: bool, cwd: Path | None
+) -> int:
+    """Run ``words`` as one prompt. The exit code: 0, 1 for a failed run, 128 + N after signal N."""
+    show_warnings()
+    config = load_config()
+    catalog = load_catalog(config)
+    if engine not in catalog.entries:
+        try:
+            catalog.entry(engine)
+        except TakopiError as error:
+            raise UsageError(str(error)) from None
+    runner = build_runner(config, engine, catalog)
+    token = _token(runner, resume)
+    prompt = sys.stdin.read() if list(words) == ["-"] else " ".join(words)
+    folder = set_run_base_dir((cwd or Path.cwd()).absolute())
+    try:
+        view = make_view(engine, as_json=as_json)
+        try:
+            return anyio.run(_show, view, runner, runner.start(prompt, token))
+        finally:
+            view.close()
+    finally:
+        reset_run_base_dir(folder)
+
+
+def _token(runner: AdapterRunner, resume: str | None) -> ResumeToken | None:
+    if resume is None:
+        return None
+    if runner.adapter.resume is None:
+        raise UsageError(f"{runner.adapter.name} cannot resume a session; leave out --resume")
+    token = runner.extract_resume(resume) or ResumeToken(runner.engine, resume.strip())
+    if not token.value or token.value.startswith("-"):
+        raise UsageError(f"`{resume}` is no session token; give the token or the whole resume line")
+    return token
+
+
+async def _show(view: View, runner: AdapterRunner, run: Run) -> int:
+    received: list[int] = []
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_on_signal, run, received)
+        try:
+            async with aclosing(run.events) as events:  # type: ignore[type-var]
+                async for event in events:
+                    view.event(event)
+        except Exception as error:
+            failure = error  # raised outside the group, or it would come wrapped
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    outcome = run.outcome
+    if outcome is None:
+        return EXIT_FAILURE
+    line = runner.format_resume(outcome.resume) if outcome.resume is not None else ""
+    view.finish(outcome, line)
+    if received and not outcome.ok:
+        return 128 + received[0]
+    return EXIT_OK if outcome.ok else EXIT_FAILURE
+
+
+async def _cancel_on_signal(run: Run, received: list[int]) -> None:
+    """End the engine's whole tree on Ctrl-C, and when takopi is told to end or loses its terminal."""
+    with (
+        suppress(NotImplementedError),
+        anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
+    ):
+        async for number in signals:
+            received.append(int(number))
+            await run.cancel()
