@@ -79,10 +79,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sorted by file, line and column; those without a place come first."""
-    unique = dict.fromkeys(diagnostics)
+    """Sorted by file, line and column; those without a place come first.
+
+    What is said twice of one place is kept once: an alias puts a value into several.
+    """
+    unique: dict[object, Diagnostic] = {}
+    for d in diagnostics:
+        unique.setdefault((d.code, d.message, d.span) if d.span else d, d)
     return sorted(
-        unique,
+        unique.values(),
         key=lambda d: (d.span.file, d.span.line, d.span.column) if d.span else ("", 0, 0),
     )
 
@@ -93,12 +98,18 @@ def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
 
 
 def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(_cells(c) for c in text)
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _pad(text: str) -> str:
     """White space as wide as ``text``; tabs stay tabs, so that the caret lines up."""
-    return "".join(c if c == "\t" else " " * _width(c) for c in text)
+    return "".join(c if c == "\t" else " " * _cells(c) for c in text)
 
 
 _EXCERPT_WIDTH = 160

@@ -18,6 +18,7 @@ from typing import Literal
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.checks import resume_overlap
 from takopi.adapters.compile import Compiled, compile_adapter
+from takopi.adapters.document import Parents
 from takopi.adapters.source import Source, parse
 from takopi.bundled import bundled
 from takopi.config import Config
@@ -110,21 +111,22 @@ class Catalog:
         except SpecError as error:
             return Compiled(None, error.diagnostics)
         return compile_adapter(
-            Source(entry.shown, text),
-            stem=entry.path.stem,
-            parents=lambda i: self._parent(entry, i),
+            Source(entry.shown, text), stem=entry.path.stem, parents=self._parents(entry)
         )
 
-    def _parent(self, child: Entry, engine: str) -> Source | None:
-        """The text of the adapter ``engine``; a file that extends its own id means the one it shadows."""
-        found = self.entries.get(engine, [])
-        candidates = [e for e in found if e.path != child.path]
-        if not candidates:
-            return None
-        try:
-            return Source(candidates[0].shown, _read(candidates[0].path))
-        except SpecError:
-            return None
+    def _parents(self, entry: Entry) -> Parents:
+        """What ``extends`` means in ``entry``: its own id, or one met before, is the file shadowed."""
+        used = {entry.path}
+
+        def parent(engine: str) -> Source | None:
+            found = self.entries.get(engine, [])
+            if not found:
+                return None
+            path = next((e.path for e in found if e.path not in used), found[-1].path)
+            used.add(path)
+            return Source(display_path(path), _read(path))
+
+        return parent
 
 
 def _read(path: Path) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.expressions import Read
-from takopi.adapters.model import AdapterSpec
-from takopi.adapters.options import COMMON_OPTIONS, check_value
+from takopi.adapters.model import AdapterSpec, OptionSpec
+from takopi.adapters.options import COMMON_OPTIONS, check_value, item_spec
 from takopi.adapters.resume import SAMPLE_TOKENS, ResumeFormat
-from takopi.adapters.rules import Match, json_equal
-from takopi.adapters.source import Node, format_path
-from takopi.diagnostics import Diagnostic, did_you_mean
+from takopi.adapters.rules import Literal_, Match, MatchPath, json_equal
+from takopi.adapters.source import Node, Source, format_path
+from takopi.diagnostics import Diagnostic, suggest
 from takopi.ids import RESERVED_ENGINE_IDS
 
 # `run().model` is the per-chat override, else the option of that name.
@@ -128,114 +130,166 @@ def options_read(reads: Sequence[Read], spec: AdapterSpec) -> frozenset[str]:
     return frozenset(names)
 
 
-def cross_field(root: Node, spec: AdapterSpec, reads: Sequence[Read]) -> list[Diagnostic]:
-    """Options and state variables: what is read must be declared or set, and the other way round."""
-    found = [*_options(root, spec, reads), *_state(root, reads)]
-    own = root.source.file
-    # What a parent has wrong is the parent's to report.
-    return [d for d in found if d.span is None or d.span.file == own]
+def cross_field(root: Node, spec: AdapterSpec | None, reads: Sequence[Read]) -> list[Diagnostic]:
+    """Options and state variables: what is read must be declared or set, and the other way round.
 
-
-def _options(root: Node, spec: AdapterSpec, reads: Sequence[Read]) -> list[Diagnostic]:
-    declared = spec.options
-    used = options_read(reads, spec)
-    known = {**COMMON_OPTIONS, **declared}
+    ``spec`` is None where something else is wrong: what nobody reads may be read there.
+    """
+    options, events = root.get("options"), root.get("events")
+    declared = {str(key.scalar) for key, _ in options.entries} if options is not None else set()
     found = [
-        Diagnostic(
-            "unknown-option",
-            f"option `{read.field}` is not declared",
-            read.span,
-            read.path,
-            did_you_mean(read.field, declared) or "declare it under `options`",
-        )
-        for read in reads
-        if read.function == "options" and read.field is not None and read.field not in known
+        *_undefined(root, "options", _reads_of(reads, "options", {*COMMON_OPTIONS, *declared})),
+        *_undefined(root, "events", _reads_of(reads, "state", _variables(events))),
     ]
-    node = root.get("options")
-    for key, value in node.entries if node is not None else []:
-        name = str(key.scalar)
-        path = format_path(("options", name))
-        if name not in used and name not in ("command", "env", "timeout"):
-            found.append(
-                Diagnostic(
-                    "unknown-option",
-                    f"option `{name}` is declared but no expression reads it",
-                    key.span,
-                    path,
-                    f"read it with `options().{name}`, or delete it",
-                )
-            )
-        default = value.get("default")
-        option = declared[name]
-        if default is not None and option.default is not None:
-            expected = check_value(option, option.default)
-            if expected is not None:
-                found.append(
-                    Diagnostic(
-                        "schema",
-                        f"the default is not allowed by its own option: expected {expected}",
-                        default.span,
-                        f"{path}.default",
-                    )
-                )
+    if spec is not None and options is not None and options.source is root.source:
+        used = options_read(reads, spec)
+        for key, value in options.entries:
+            found += _declaration(key, value, spec.options[str(key.scalar)], used)
     return found
 
 
-def _set_variables(node: Node) -> set[str]:
+def _reads_of(reads: Sequence[Read], function: str, known: set[str]) -> dict[str, list[Read]]:
+    """The reads of ``function().name`` by name, those of ``known`` names left out."""
+    found: dict[str, list[Read]] = {}
+    for read in reads:
+        if read.function == function and read.field is not None and read.field not in known:
+            found.setdefault(read.field, []).append(read)
+    return found
+
+
+def _undefined(root: Node, key: str, unknown: dict[str, list[Read]]) -> list[Diagnostic]:
+    """Reads of what nothing under ``key`` defines: one problem per name."""
+    found = []
+    holder, key_node = root.get(key), root.key_node(key)
+    own_holder = holder is not None and holder.source is root.source
+    for name, reads in unknown.items():
+        if key == "options":
+            code, message = "unknown-option", f"option `{name}` is not declared"
+            known, advice = _names(holder), "declare it under `options`"
+        else:
+            code, message = "unset-state", f"no rule sets the state variable `{name}`"
+            known, advice = _variables(holder), "set it with `set` or `append`"
+        near = suggest(name, known)
+        advice = f"did you mean `{near}`?" if near else advice
+        own = [read for read in reads if read.span.file == root.source.file]
+        first, label = own[0] if own else reads[0], "read here"
+        others = tuple((read.span, label) for read in reads if read is not first)
+        if own:
+            found.append(Diagnostic(code, message, first.span, first.path, advice, related=others))
+        elif own_holder and key_node is not None:
+            # An inherited expression lacks what the parent had here; else the parent is to blame.
+            message += ", but what is inherited reads it"
+            related = ((first.span, label), *others)
+            found.append(Diagnostic(code, message, key_node.span, key, advice, related=related))
+    return found
+
+
+def _names(node: Node | None) -> set[str]:
+    return {str(key.scalar) for key, _ in node.entries} if node is not None else set()
+
+
+def _declaration(
+    key: Node, value: Node, option: OptionSpec, used: frozenset[str]
+) -> Iterator[Diagnostic]:
+    """What is wrong with one declared option."""
+    name = str(key.scalar)
+    path = format_path(("options", name))
+    if name not in used and name not in ("command", "env", "timeout"):
+        yield Diagnostic(
+            "unknown-option",
+            f"option `{name}` is declared but no expression reads it",
+            key.span,
+            path,
+            f"read it with `options().{name}`, or delete it",
+        )
+    common = COMMON_OPTIONS.get(name)
+    given = value.get("type")
+    if common is not None and option.type != common.type and given is not None:
+        message = f"every engine has the option `{name}`, and its type is `{common.type}`"
+        yield Diagnostic("schema", message, given.span, f"{path}.type", "choose another name")
+    choices, default = value.get("choices"), value.get("default")
+    for i, choice in enumerate(choices.items if choices is not None else ()):
+        expected = check_value(item_spec(option), choice.scalar)
+        if expected is not None:
+            message = f"the choice can never be chosen: expected {expected}"
+            yield Diagnostic("schema", message, choice.span, f"{path}.choices[{i}]")
+    if default is not None and option.default is not None:
+        expected = check_value(option, option.default)
+        if expected is not None:
+            message = f"the default is not allowed by its own option: expected {expected}"
+            yield Diagnostic("schema", message, default.span, f"{path}.default")
+
+
+def _variables(rules: Node | None) -> set[str]:
+    """The state variables that some rule sets."""
     names: set[str] = set()
-    for item in node.items:
-        for key in ("set", "append"):
-            table = item.get(key)
-            names |= {str(k.scalar) for k, _ in table.entries} if table is not None else set()
-        below = item.get("rules")
-        names |= _set_variables(below) if below is not None else set()
+    for rule in rules.items if rules is not None else ():
+        names |= (
+            _names(rule.get("set")) | _names(rule.get("append")) | _variables(rule.get("rules"))
+        )
     return names
 
 
-def _state(root: Node, reads: Sequence[Read]) -> list[Diagnostic]:
-    events = root.get("events")
-    names = _set_variables(events) if events is not None else set()
-    return [
-        Diagnostic(
-            "unset-state",
-            f"no rule sets the state variable `{read.field}`",
-            read.span,
-            read.path,
-            did_you_mean(read.field, names) or "set it with `set` or `append`",
-        )
-        for read in reads
-        if read.function == "state" and read.field is not None and read.field not in names
-    ]
+_MAX_COMBINATIONS = 64
 
 
 def unreachable(
-    rules: Sequence[tuple[Match, bool]], nodes: Sequence[Node], path: tuple[str | int, ...]
+    rules: Sequence[tuple[Match, str | None]],
+    nodes: Sequence[Node],
+    path: tuple[str | int, ...],
+    source: Source,
 ) -> list[Diagnostic]:
-    """Rules that an earlier rule without a condition always beats."""
+    """Rules that earlier ones always beat. A rule is its ``match`` and the text of its ``if``.
+
+    Those inherited, not from ``source``, may be beaten: that is how an adapter overrides them.
+    """
     found = []
-    for later, (match, _) in enumerate(rules):
-        for earlier in range(later):
-            broad, conditional = rules[earlier]
-            if not conditional and _covers(broad, match):
-                node = nodes[later].get("match") or nodes[later]
-                first = nodes[earlier].get("match") or nodes[earlier]
-                found.append(
-                    Diagnostic(
-                        "unreachable-rule",
-                        f"this rule never acts: `{format_path((*path, earlier))}` matches all it matches",
-                        node.span,
-                        format_path((*path, later)),
-                        "put the narrower rule first, or delete it",
-                        related=((first.span, "matches first"),),
-                    )
+    for later, (match, condition) in enumerate(rules):
+        if nodes[later].source is not source:
+            continue
+        winners = _winners(rules[:later], match, condition)
+        if winners:
+            node = nodes[later].get("match") or nodes[later]
+            firsts = [nodes[w].get("match") or nodes[w] for w in winners]
+            names = " and ".join(f"`{format_path((*path, w))}`" for w in winners)
+            verb = "matches" if len(winners) == 1 else "match"
+            found.append(
+                Diagnostic(
+                    "unreachable-rule",
+                    f"this rule never acts: {names} {verb} all it matches",
+                    node.span,
+                    format_path((*path, later)),
+                    "put the narrower rule first, or delete it",
+                    related=tuple((first.span, "matches first") for first in firsts),
                 )
-                break
+            )
     return found
 
 
-def _covers(broad: Match, narrow: Match) -> bool:
+def _winners(
+    earlier: Sequence[tuple[Match, str | None]], match: Match, condition: str | None
+) -> list[int]:
+    """The earlier rules that together match all that ``match`` does, none if something is left."""
+    sure = [
+        (index, broad)
+        for index, (broad, test) in enumerate(earlier)
+        if broad and (test is None or test == condition)
+    ]
+    if not match or math.prod(len(values) for values in match.values()) > _MAX_COMBINATIONS:
+        return []
+    winners: dict[int, None] = {}
+    for values in itertools.product(*match.values()):
+        one = dict(zip(match, values, strict=True))
+        winner = next((index for index, broad in sure if _covers(broad, one)), None)
+        if winner is None:
+            return []
+        winners[winner] = None
+    return list(winners)
+
+
+def _covers(broad: Match, one: Mapping[MatchPath, Literal_]) -> bool:
     return all(
-        path in narrow and all(any(json_equal(v, w) for w in values) for v in narrow[path])
+        path in one and any(json_equal(one[path], value) for value in values)
         for path, values in broad.items()
     )
 

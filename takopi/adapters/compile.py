@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from takopi.adapters import checks
 from takopi.adapters.adapter import Adapter, Argument, EnvPlan, Hint, SessionPlan
+from takopi.adapters.document import Parents, load_document
 from takopi.adapters.expressions import NULL, ExpressionCompiler, Value, constant
-from takopi.adapters.model import EXTENDABLE_LISTS, FORMAT_VERSION, NEVER_INHERITED, AdapterSpec
+from takopi.adapters.model import AdapterSpec
 from takopi.adapters.resume import ResumeFormat, build_regex
 from takopi.adapters.rules import (
     ActionPlan,
@@ -24,13 +26,12 @@ from takopi.adapters.rules import (
 )
 from takopi.adapters.scope import Place
 from takopi.adapters.shape import check_shape
-from takopi.adapters.source import Node, Source, format_path, parse, plain
+from takopi.adapters.source import Node, Source, format_path, plain
 from takopi.adapters.template import ExpressionPart, TemplateError, split_template
 from takopi.adapters.tools import ToolTable, builtin_tools, compile_tools
 from takopi.diagnostics import Diagnostic, has_errors, in_file_order
 
 Path = tuple[str | int, ...]
-Parents = Callable[[str], Source | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,175 +50,52 @@ def compile_adapter(
     ``stem`` is the file's name without its ending, which the id must equal; ``parents`` gives the
     text of the adapter that ``extends`` names. All problems are returned, in file order.
     """
-    root, problems = _load(source, parents or (lambda _: None), ())
-    if root is None or has_errors(problems):
-        return Compiled(None, tuple(in_file_order(problems)))
-    spec, found = check_shape(root)
-    problems += found
-    problems += checks.identity(root, stem)
-    if spec is None:
-        # Expressions are checked all the same, so that one run shows every problem.
-        problems += _expression_problems(root)
-        return Compiled(None, tuple(in_file_order(problems)))
-    build = _Build(root, spec)
-    adapter = build.adapter(source)
-    problems += build.problems()
-    problems += checks.cross_field(root, spec, build.compiler.reads)
-    ordered = tuple(in_file_order(problems))
-    return Compiled(None if has_errors(ordered) else adapter, ordered)
-
-
-def _load(
-    source: Source, parents: Parents, chain: tuple[str, ...]
-) -> tuple[Node | None, list[Diagnostic]]:
-    """The document with its parents' keys laid under it."""
-    root, problems = parse(source)
+    root, problems = load_document(source, parents or (lambda _: None))
     if root is None:
-        return None, problems
-    if root.kind != "map":
-        what = Diagnostic(
-            "schema", "an adapter is a mapping of keys", root.span, help="begin with `adapter: 1`"
-        )
-        return None, [*problems, what]
-    version = _check_version(root)
-    if version is not None:
-        return None, [version]
-    extends = root.get("extends")
-    if extends is None or not isinstance(extends.scalar, str) or has_errors(problems):
-        return root, problems
-    own_id = root.get("id")
-    seen = (*chain, str(own_id.scalar) if own_id is not None else "")
-    if extends.scalar in seen:
-        cycle = " → ".join((*seen, extends.scalar))
-        problems.append(
-            _extends_problem(extends, f"`extends` goes round in a circle: {cycle}", None)
-        )
-        return None, problems
-    text = parents(extends.scalar)
-    if text is None:
-        advice = "see `takopi adapters list`"
-        problems.append(
-            _extends_problem(extends, f"there is no adapter `{extends.scalar}`", advice)
-        )
-        return None, problems
-    parent, parent_problems = _load(text, parents, seen)
-    if parent is None or has_errors(parent_problems):
-        first = parent_problems[0].message if parent_problems else "it cannot be read"
-        advice = f"run `takopi adapters validate {extends.scalar}`"
-        message = f"the adapter it extends, `{extends.scalar}`, is broken: {first}"
-        problems.append(_extends_problem(extends, message, advice))
-        return None, problems
-    return _inherit(root, parent), problems
+        return Compiled(None, tuple(in_file_order(problems)))
+    readable = not has_errors(problems)
+    shape = check_shape(root)
+    found = [*shape.diagnostics, *checks.identity(root, stem)]
+    build = _Build(shape.sound)
+    finish = build.compile()
+    found += build.compiler.diagnostics
+    if readable:
+        # An expression that does not compile may be what reads an option.
+        failed = any(f.code in ("expression", "regex") for f in found)
+        spec = None if failed else shape.spec
+        found += checks.cross_field(root, spec, build.compiler.reads)
+    # What stands beside a mistake in the YAML is not what its author wrote.
+    spoilt = {(p.span.file, p.span.line) for p in problems if p.span}
+    problems += [f for f in found if f.span is None or (f.span.file, f.span.line) not in spoilt]
+    ordered = tuple(in_file_order(problems))
+    if shape.spec is None or has_errors(ordered):
+        return Compiled(None, ordered)
+    return Compiled(finish(shape.spec), ordered)
 
 
-def _extends_problem(node: Node, message: str, advice: str | None) -> Diagnostic:
-    return Diagnostic("schema", message, node.span, "extends", advice)
+def _condition(rule: Node) -> str | None:
+    """The text of a rule's ``if``, as written."""
+    node = rule.get("if")
+    return node.source.text[node.start : node.end] if node is not None else None
 
 
-def _check_version(root: Node) -> Diagnostic | None:
-    version = root.get("adapter")
-    if version is None:
-        at = root.source.span(root.start, root.start + 1)
-        advice = f"begin the file with `adapter: {FORMAT_VERSION}`"
-        return Diagnostic(
-            "schema", "`adapter` is missing: the format's version", at, "adapter", advice
-        )
-    number = version.scalar
-    if number == FORMAT_VERSION and type(number) is int:
-        return None
-    if isinstance(number, int) and not isinstance(number, bool) and number > FORMAT_VERSION:
-        message = f"this adapter needs a newer takopi: it has format {number}, this takopi reads {FORMAT_VERSION}"
-        return Diagnostic("schema", message, version.span, "adapter", "upgrade takopi")
-    advice = f"write `adapter: {FORMAT_VERSION}`"
-    return Diagnostic(
-        "schema", "unknown version of the adapter format", version.span, "adapter", advice
-    )
-
-
-def _inherit(child: Node, parent: Node) -> Node:
-    """The child's keys over the parent's; ``inherit`` in a list stands for the parent's items."""
-    entries: list[tuple[Node, Node]] = []
-    for key, value in child.entries:
-        under = parent.get(str(key.scalar))
-        if key.scalar in EXTENDABLE_LISTS and value.kind == "list":
-            items: list[Node] = []
-            for item in value.items:
-                if item.kind == "scalar" and item.scalar == "inherit":
-                    items += under.items if under is not None else []
-                else:
-                    items.append(item)
-            value = replace(value, items=items)
-        entries.append((key, value))
-    own = {key.scalar for key, _ in child.entries}
-    entries += [
-        (key, value)
-        for key, value in parent.entries
-        if key.scalar not in own and key.scalar not in NEVER_INHERITED
-    ]
-    return replace(child, entries=entries)
-
-
-def _expression_problems(root: Node) -> list[Diagnostic]:
-    """Problems of the expressions of a document whose shape is wrong, as far as they can be found."""
-    compiler = ExpressionCompiler()
-    for key in ("events", "end", "tools", "args"):
-        node = root.get(key)
-        if node is not None:
-            _compile_loosely(compiler, node, (key,))
-    return compiler.diagnostics
-
-
-_EXPRESSION_KEYS = frozenset(
-    (
-        "if",
-        "each",
-        "id",
-        "title",
-        "path",
-        "changes",
-        "exit_code",
-        "ok",
-        "detail",
-        "answer",
-        "error",
-        "usage",
-    )
-)
-
-
-def _compile_loosely(compiler: ExpressionCompiler, node: Node, path: Path) -> None:
-    where = "command" if path[0] == "args" else "event"
-    for i, item in enumerate(node.items):
-        _compile_loosely(compiler, item, (*path, i))
-    for key, value in node.entries:
-        name = str(key.scalar)
-        below = (*path, name)
-        if name in ("set", "append") and value.kind == "map":
-            for variable, expression in value.entries:
-                compiler.mapping(expression, (*below, str(variable.scalar)), where)
-        elif name in _EXPRESSION_KEYS or (name in ("name", "input") and path[-1] == "tool"):
-            compiler.mapping(value, below, where)
-        elif name != "match":
-            _compile_loosely(compiler, value, below)
+def _items(root: Node, key: str) -> list[Node]:
+    node = root.get(key)
+    return node.items if node is not None else []
 
 
 class _Build:
-    """Compiles the parts of one document whose shape is known to be right."""
+    """Compiles the parts of one document, as far as their shape is right."""
 
-    def __init__(self, root: Node, spec: AdapterSpec) -> None:
+    def __init__(self, root: Node) -> None:
         self.root = root
-        self.spec = spec
         self.compiler = ExpressionCompiler()
         self.paths: dict[MatchPath, None] = {}
 
-    def problems(self) -> list[Diagnostic]:
-        return self.compiler.diagnostics
-
-    def adapter(self, source: Source) -> Adapter | None:
+    def compile(self) -> Callable[[AdapterSpec], Adapter]:
+        """Compile everything; what it gives makes the adapter, if there were no problems."""
         root, compiler = self.root, self.compiler
-        stdin, end = root.get("stdin"), root.get("end")
-        tools = root.get("tools")
-        nodes = [(n, ("tools", i)) for i, n in enumerate(tools.items)] if tools is not None else []
+        stdin, end, settle = root.get("stdin"), root.get("end"), root.get("settle")
         command = compiler.text(root.get("command"), ("command",))
         args = self._arguments(root.get("args"), ("args",))
         payload = (
@@ -228,38 +106,40 @@ class _Build:
         env = self._env()
         resume = self._resume()
         session = self._session()
-        table = ToolTable(compile_tools(nodes, compiler), builtin_tools())
-        events = root.get("events")
-        rules = self._rules(events.items if events is not None else [], ("events",))
+        tools = [(node, ("tools", i)) for i, node in enumerate(_items(root, "tools"))]
+        table = ToolTable(compile_tools(tools, compiler), builtin_tools())
+        rules = self._rules(_items(root, "events"), ("events",))
         outcome = self._outcome(end, ("end",)) if end is not None and end.kind == "map" else None
-        settle = root.get("settle")
+        lingering = compiler.mapping(settle, ("settle",)) if settle is not None else constant(10)
         hints = self._hints()
-        if has_errors(compiler.diagnostics):
-            return None
-        return Adapter(
-            spec=self.spec,
-            file=source.file,
-            command=command,
-            args=args,
-            stdin=payload,
-            env=env,
-            resume=resume,
-            session=session,
-            tools=table,
-            rules=rules,
-            end=outcome,
-            settle=compiler.mapping(settle, ("settle",)) if settle is not None else constant(10),
-            hints=hints,
-            match_paths=tuple(self.paths),
-            options_read=checks.options_read(compiler.reads, self.spec),
-            expressions=tuple(compiler.compiled),
-        )
+
+        def finish(spec: AdapterSpec) -> Adapter:
+            return Adapter(
+                spec=spec,
+                file=root.source.file,
+                command=command,
+                args=args,
+                stdin=payload,
+                env=env,
+                resume=resume,
+                session=session,
+                tools=table,
+                rules=rules,
+                end=outcome,
+                settle=lingering,
+                hints=hints,
+                match_paths=tuple(self.paths),
+                options_read=checks.options_read(compiler.reads, spec),
+                expressions=tuple(compiler.compiled),
+            )
+
+        return finish
 
     # -- command line ------------------------------------------------------------------------
 
     def _arguments(self, node: Node | None, path: Path) -> tuple[Argument, ...]:
         out = []
-        for i, item in enumerate(node.items if node is not None else []):
+        for i, item in enumerate(node.items if node is not None else ()):
             here = (*path, i)
             if item.kind != "map":
                 out.append(Argument(self.compiler.text(item, here)))
@@ -344,15 +224,16 @@ class _Build:
     def _regex(self, node: Node, path: Path, group: str | None = None) -> re.Pattern[str] | None:
         text = str(node.scalar)
         try:
-            pattern = re.compile(text)
-        except re.error as error:
-            at = error.pos or 0
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # a nested set: `[[`
+                pattern = re.compile(text)
+        except (re.error, FutureWarning, OverflowError, RecursionError) as error:
+            at = getattr(error, "pos", None)
             self.compiler.problem(
                 "regex",
-                f"not a regular expression: {error.msg}",
-                node.span_within(at, 1),
+                f"not a regular expression: {getattr(error, 'msg', error)}",
+                node.span if at is None else node.span_within(min(at, len(text) - 1), 1),
                 path,
-                "in YAML, single quotes keep backslashes as they are",
             )
             return None
         if group is not None and group not in pattern.groupindex:
@@ -376,6 +257,7 @@ class _Build:
             return self.compiler.mapping(node, ("session", key)) if node is not None else None
 
         match, text, create = session.get("match"), session.get("text"), session.get("create")
+        mismatch = session.get("mismatch")
         return SessionPlan(
             match=matcher(self._match(match)) if match is not None else None,
             id=value("id"),
@@ -385,13 +267,12 @@ class _Build:
             else None,
             title=value("title"),
             meta=value("meta"),
-            adopt=self.spec.session is not None and self.spec.session.mismatch == "adopt",
+            adopt=mismatch is not None and mismatch.scalar == "adopt",
         )
 
     def _hints(self) -> tuple[Hint, ...]:
-        hints = self.root.get("hints")
         out = []
-        for i, node in enumerate(hints.items if hints is not None else []):
+        for i, node in enumerate(_items(self.root, "hints")):
             match, say = node.get("match"), node.get("say")
             pattern = self._regex(match, ("hints", i, "match")) if match is not None else None
             if pattern is not None and say is not None:
@@ -414,7 +295,10 @@ class _Build:
     def _rules(self, nodes: Sequence[Node], path: Path) -> RuleSet:
         rules = [self._rule(node, (*path, i)) for i, node in enumerate(nodes)]
         self.compiler.diagnostics += checks.unreachable(
-            [(r.match, r.condition is not None) for r in rules], nodes, path
+            [(rule.match, _condition(node)) for rule, node in zip(rules, nodes, strict=True)],
+            nodes,
+            path,
+            self.root.source,
         )
         return compile_rules(rules)
 

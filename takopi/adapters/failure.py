@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from takopi.adapters.adapter import Hint
 
+TAIL_CHARS = 4_000  # of the last stderr, and of the last stdout, in an error
+
 # CSI and OSC sequences, and other two-character escapes.
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def strip_ansi(text: str) -> str:
@@ -33,22 +35,35 @@ class Failure:
 
 def describe_failure(failure: Failure, hints: Sequence[Hint]) -> str:
     """The error text: the reason, else exit status and the last output, then the hints that fit."""
-    parts = [failure.error or _headline(failure)]
+    parts = [failure.error]
     if not failure.error:
-        parts += [*failure.stderr, *failure.stdout]
-    haystack = "\n".join([failure.error, *failure.stderr, *failure.stdout])
-    parts += [f"hint: {hint.say}" for hint in hints if hint.match.search(haystack)]
-    return "\n".join(parts)
+        parts = [_headline(failure), *_last(failure.stderr), *_last(failure.stdout)]
+    searched = "\n".join([failure.error, *failure.stderr, *failure.stdout])
+    advice = dict.fromkeys(hint.say for hint in hints if hint.match.search(searched))
+    return "\n".join([*parts, *(f"hint: {say}" for say in advice)])
+
+
+def _last(lines: Sequence[str]) -> list[str]:
+    """The newest lines, `TAIL_CHARS` of them; the last one always."""
+    kept: list[str] = []
+    room = TAIL_CHARS
+    for line in reversed(lines):
+        room -= len(line)
+        if room < 0 and kept:
+            break
+        kept.append(line)
+    return kept[::-1]
 
 
 def _headline(failure: Failure) -> str:
-    code = failure.exit_code
-    if code is not None and code < 0:
-        return f"{failure.name} was killed by {_signal_name(-code)}"
+    code = failure.exit_code or 0
+    how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
     if failure.recorded:
-        return f"{failure.name} run failed"
+        return f"{failure.name} run failed" + (f" ({how})" if code else "")
+    if code < 0:
+        return f"{failure.name} was {how}"
     if code:
-        return f"{failure.name} failed (exit code {code})"
+        return f"{failure.name} failed ({how})"
     return f"{failure.name} finished without a result event"
 
 

@@ -66,6 +66,11 @@ def check_value(spec: OptionSpec, value: Any) -> str | None:
     return None
 
 
+def item_spec(spec: OptionSpec) -> OptionSpec:
+    """What one value of ``choices`` must be: an item of a list, else the option's type."""
+    return OptionSpec(type=spec.items or "string" if spec.type == "list" else spec.type)
+
+
 def _is(type_name: str, value: Any) -> bool:
     if isinstance(value, bool) and type_name != "boolean":
         return False
@@ -103,7 +108,9 @@ def resolve_options(
     ``read`` are the options the adapter's expressions read. Raises `ConfigError`; keys that nobody
     declared are warned about and passed over.
     """
-    known = {**COMMON_OPTIONS, **declared}
+    # What a child declares is read by it; what it only inherits may have lost its reader.
+    ours = {name: declared[name] for name in declared if name in read or name in COMMON_OPTIONS}
+    known = {**COMMON_OPTIONS, **ours}
     values = {name: spec.default for name, spec in known.items() if spec.default is not None}
     for key, value in table.items():
         spec = known.get(key)
@@ -126,7 +133,7 @@ def resolve_options(
             )
         values[key] = value
     timeout = values.get("timeout")
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and not timeout > 0:  # nan is not
         raise ConfigError(f"Invalid `{engine}.timeout` in {where}; expected a number above 0.")
     return EngineOptions(
         values=values,

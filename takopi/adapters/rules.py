@@ -6,21 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from takopi.adapters.expressions import NULL, Value
-from takopi.adapters.jmes import Evaluator
+from takopi.adapters.expressions import Value
+from takopi.adapters.jmes import Evaluator, is_true
 from takopi.adapters.scope import Place, Scope
 
 MatchPath: TypeAlias = tuple[str, ...]
 Literal_: TypeAlias = str | int | float | bool | None
 Match: TypeAlias = dict[MatchPath, tuple[Literal_, ...]]
 Test: TypeAlias = Callable[[Any], bool]
-
-
-def truthy(value: Any) -> bool:
-    """JMESPath truth: false, null, "", [] and {} are false; 0 is true."""
-    if value:
-        return True
-    return value == 0 and value is not False  # 0 and 0.0; "", [], {} and None do not equal 0
 
 
 def read_path(node: Any, path: MatchPath) -> Any:
@@ -90,13 +83,11 @@ class RuleSet:
 
     rules: tuple[Rule, ...]
     find: Finder
-    reads_state: bool  # whether finding a rule evaluates state()
 
 
 def compile_rules(rules: Sequence[Rule]) -> RuleSet:
     """Build the dispatch tables of a list of rules."""
-    reads_state = any(rule.condition is not None and rule.condition.reads_state for rule in rules)
-    return RuleSet(tuple(rules), _finder(tuple(rules), frozenset()), reads_state)
+    return RuleSet(tuple(rules), _finder(tuple(rules), frozenset()))
 
 
 _MAX_DISPATCH_DEPTH = 4
@@ -169,7 +160,7 @@ def _linear(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
     def find(node: Any, scope: Scope) -> Rule | None:
         for test, condition, rule in plan:
             if (test is None or test(node)) and (
-                condition is None or truthy(condition(node, scope))
+                condition is None or is_true(condition(node, scope))
             ):
                 return rule
         return None
@@ -195,18 +186,3 @@ def _test(match: Match) -> Test | None:
 def matcher(match: Match) -> Test:
     """A function that tells whether a node has every value ``match`` asks for."""
     return _test(match) or (lambda node: True)
-
-
-__all__ = [
-    "NULL",
-    "ActionPlan",
-    "Match",
-    "OutcomePlan",
-    "Rule",
-    "RuleSet",
-    "compile_rules",
-    "json_equal",
-    "matcher",
-    "read_path",
-    "truthy",
-]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from takopi.adapters.model import (
@@ -46,15 +47,44 @@ _MODELS: dict[str, type[Model]] = {
 }
 
 
-def check_shape(root: Node) -> tuple[AdapterSpec | None, list[Diagnostic]]:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """``spec`` is None when something is wrong; ``sound`` is the document without what is wrong."""
+
+    spec: AdapterSpec | None
+    sound: Node
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def check_shape(root: Node) -> Shape:
     """The document as a model, or everything that is wrong with its shape."""
     from pydantic import ValidationError
 
     try:
-        return AdapterSpec.model_validate(plain(root)), []
+        return Shape(AdapterSpec.model_validate(plain(root)), root)
     except ValidationError as error:
-        found = _explain(root, error.errors(include_url=False, include_context=True))
-        return None, _merge_causes(found)
+        found, wrong = _explain(root, error.errors(include_url=False, include_context=True))
+        return Shape(None, _without(root, wrong), tuple(_merge_causes(found)))
+
+
+def _without(node: Node, wrong: set[Path], path: Path = ()) -> Node:
+    """The node without the values at ``wrong``; in lists a null is left, so that places stay."""
+    if not any(w[: len(path)] == path for w in wrong):
+        return node
+    if node.kind == "map":
+        entries = [
+            (key, _without(value, wrong, (*path, str(key.scalar))))
+            for key, value in node.entries
+            if (*path, key.scalar) not in wrong
+        ]
+        return replace(node, entries=entries)
+    items = [
+        Node("scalar", item.source, item.start, item.end)
+        if (*path, i) in wrong
+        else _without(item, wrong, (*path, i))
+        for i, item in enumerate(node.items)
+    ]
+    return replace(node, items=items)
 
 
 def keys_of(path: Path) -> dict[str, bool]:
@@ -76,19 +106,23 @@ def _model_at(path: Path) -> type[Model] | None:
     return _MODELS.get(names[-1])
 
 
-def _explain(root: Node, errors: list[ErrorDetails]) -> list[Diagnostic]:
+def _explain(root: Node, errors: list[ErrorDetails]) -> tuple[list[Diagnostic], set[Path]]:
     places: dict[Path, list[tuple[Path, ErrorDetails]]] = defaultdict(list)
     for error in errors:
         loc, missing = _document_path(root, error)
         places[loc].append((missing, error))
     found: list[Diagnostic] = []
+    wrong: set[Path] = set()
     for path, group in places.items():
         if any(other[: len(path)] == path and len(other) > len(path) for other in places) and all(
             e["type"].endswith("_type") or e["type"] == "model_type" for _, e in group
         ):
             continue  # one member of a union was meant; its own problems say it better
         found += _at(root, path, group)
-    return found
+        if all(error["type"] not in ("missing", "value_error") for _, error in group):
+            # Without one of its keys a `match` would match more: it goes as a whole.
+            wrong.add(path[: path.index("match") + 1] if "match" in path else path)
+    return found, wrong
 
 
 def _document_path(root: Node, error: ErrorDetails) -> tuple[Path, Path]:

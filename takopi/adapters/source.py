@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from takopi.adapters.positions import character_offsets
 from takopi.diagnostics import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # mistake, and would take memory without bound.
 MAX_NODES = 20_000
 MAX_DEPTH = 60
+_SAFE_NESTING = 2_000
+_NESTING_HELP = f"an adapter never needs more than {MAX_DEPTH} levels"
 
 YamlNode: TypeAlias = Any  # ruamel does not type its nodes
 Scalar: TypeAlias = str | int | float | bool | None
@@ -78,30 +81,26 @@ class Node:
     def span_within(self, offset: int, length: int) -> Span:
         """The characters ``offset`` to ``offset + length`` of a text scalar, as written.
 
-        Where the written form cannot be walked (folded or multi-line text), the whole scalar.
+        Cut at the end of the line; the whole scalar where the written form cannot be followed.
         """
-        positions = _positions(self)
-        if positions is None or offset > len(positions) - 1:
+        if not isinstance(self.scalar, str):
+            return self.source.span(self.start + offset, self.start + offset + max(length, 1))
+        raw = self.source.text[self.start : self.end]
+        places = character_offsets(raw, self.style, self.scalar)
+        if places is None or offset >= len(places):
             return self.span
-        start = positions[offset]
-        end = positions[min(offset + max(length, 1), len(positions) - 1)]
-        return self.source.span(start, max(end, start + 1))
+        start = places[offset]
+        end = places[min(offset + max(length, 1), len(places) - 1)]
+        return self.source.span(self.start + start, self.start + max(end, start + 1))
 
 
 def plain(node: Node) -> Any:
     """The node as ordinary Python data."""
     if node.kind == "map":
-        return {_key_text(k): plain(v) for k, v in node.entries}
+        return {k.scalar: plain(v) for k, v in node.entries}
     if node.kind == "list":
         return [plain(item) for item in node.items]
     return node.scalar
-
-
-def _key_text(key: Node) -> str:
-    """A mapping key as text: JSON has no other keys, and ``1:`` in `usage` means ``"1"``."""
-    if isinstance(key.scalar, str):
-        return key.scalar
-    return key.source.text[key.start : key.end]
 
 
 def resolve(node: Node, path: tuple[str | int, ...]) -> tuple[Node, int]:
@@ -135,12 +134,14 @@ def parse(source: Source) -> tuple[Node | None, list[Diagnostic]]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    reader = YAML(typ="safe")
     try:
-        composed = reader.compose(source.text)
+        too_deep = _nested_too_deep(source)
+        if too_deep is not None:
+            return None, [too_deep]
+        composed = YAML(typ="safe").compose(source.text)
     except MarkedYAMLError as error:
         return None, [_syntax_error(source, error)]
-    except (YAMLError, RecursionError, ValueError, UnicodeError) as error:
+    except (YAMLError, ValueError, UnicodeError) as error:
         return None, [_reader_error(source, error)]
     if composed is None:
         span = source.span(0, 1)
@@ -154,9 +155,31 @@ def parse(source: Source) -> tuple[Node | None, list[Diagnostic]]:
     return root, builder.diagnostics
 
 
+def _nested_too_deep(source: Source) -> Diagnostic | None:
+    """Refuses what would overflow the stack of libyaml's composer, which is C and does not look.
+
+    Indentation takes a character per level and line: only brackets, dashes and `?` nest cheaply.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    if sum(source.text.count(c) for c in "[{-?") < _SAFE_NESTING:
+        return None
+    depth = 0
+    for event in YAML(typ="safe").parse(source.text):
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            at = event.start_mark.index
+            return Diagnostic(
+                "syntax", "values are nested too deep", source.span(at, at + 1), help=_NESTING_HELP
+            )
+    return None
+
+
 def _reader_error(source: Source, error: Exception) -> Diagnostic:
-    if isinstance(error, RecursionError):
-        return Diagnostic("syntax", "values are nested too deep", source.span(0, 1))
     found = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", source.text)
     at = found.start() if found else 0
     what = (
@@ -224,30 +247,23 @@ class _Builder:
     def _node(self, node: YamlNode, path: tuple[str | int, ...]) -> Node:
         self.count += 1
         if self.count > MAX_NODES or len(path) > MAX_DEPTH:
-            what = (
-                "its aliases multiply into too many values"
-                if len(path) <= MAX_DEPTH
-                else "values are nested too deep"
-            )
-            raise _TooLarge(self._at(node, what, "write the values out, or use fewer aliases"))
+            deep = len(path) > MAX_DEPTH
+            what = "values are nested too deep" if deep else "aliases multiply into too many values"
+            advice = _NESTING_HELP if deep else "write the values out, or use fewer aliases"
+            raise _TooLarge(self._at(node, what, advice))
         if id(node) in self.active:
-            raise _TooLarge(
-                self._at(
-                    node,
-                    "an alias that contains itself",
-                    "an anchor cannot be used inside its own value",
-                )
-            )
-        start, end = node.start_mark.index, node.end_mark.index
+            advice = "an anchor cannot be used inside its own value"
+            raise _TooLarge(self._at(node, "an alias that contains itself", advice))
+        start, end = self._start(node), node.end_mark.index
         self.active.add(id(node))
         try:
             if node.id == "mapping":
-                self._tag(node, path)
+                self._tagged(node, path)
                 built = Node("map", self.source, start, end)
                 built.entries = self._entries(node, path)
                 return built
             if node.id == "sequence":
-                self._tag(node, path)
+                self._tagged(node, path)
                 items = [self._node(item, (*path, i)) for i, item in enumerate(node.value)]
                 return Node("list", self.source, start, end, items=items)
             return self._scalar(node, path)
@@ -258,63 +274,90 @@ class _Builder:
         span = self.source.span(node.start_mark.index, node.end_mark.index)
         return Diagnostic("syntax", message, span, help=advice)
 
-    def _tag(self, node: YamlNode, path: tuple[str | int, ...]) -> None:
-        if not str(node.tag).startswith("tag:yaml.org,2002:"):
-            self._tagged(node, path)
+    def _start(self, node: YamlNode) -> int:
+        """Where the value itself begins: ruamel counts its anchor and tag in."""
+        at: int = node.start_mark.index
+        properties = _PROPERTIES.match(self.source.text, at, node.end_mark.index)
+        return properties.end() if properties else at
 
-    def _tagged(self, node: YamlNode, path: tuple[str | int, ...]) -> None:
-        written = self.source.text[node.start_mark.index :].split("\n", 1)[0].strip()
+    def _tagged(self, node: YamlNode, path: tuple[str | int, ...]) -> bool:
+        """Whether a tag stands before the node, which is a problem: `!a` was meant as text."""
+        written = self.source.text[node.start_mark.index : node.end_mark.index].split("\n", 1)[0]
+        properties = _PROPERTIES.match(written)
+        tag = _TAG.search(properties[0]) if properties else None
+        if tag is None:
+            return False
+        expression = written[tag.start() :].rstrip(" ,")
         self.problem(
             "syntax",
-            f"an unquoted leading `!` makes `{node.tag}` a YAML tag",
+            f"an unquoted leading `!` makes `{tag[0].rstrip(',')}` a YAML tag",
             node,
             path=format_path(path),
-            help=f'quote the expression: "{written}"',
+            help=f'quote the expression: "{expression}"',
         )
+        return True
 
     def _scalar(self, node: YamlNode, path: tuple[str | int, ...]) -> Node:
-        start, end = node.start_mark.index, node.end_mark.index
-        explicit = self.source.text[start : start + 1] == "!"
-        if explicit:
-            self._tagged(node, path)
+        tagged = self._tagged(node, path)
         style = node.style or None
         value: Scalar = node.value
-        if style is None and not explicit:
+        if style is None and not tagged:
             value = _typed(node.value)
-        return Node("scalar", self.source, start, end, scalar=value, style=style)
+        return Node(
+            "scalar",
+            self.source,
+            self._start(node),
+            node.end_mark.index,
+            scalar=value,
+            style=style,
+        )
 
     def _entries(self, node: YamlNode, path: tuple[str | int, ...]) -> list[tuple[Node, Node]]:
         own: list[tuple[Node, Node]] = []
         merged: list[tuple[Node, Node]] = []
         first: dict[str, Node] = {}
         for key_node, value_node in node.value:
-            if key_node.id == "scalar" and key_node.value == "<<" and not key_node.style:
-                merged += self._merge(value_node, path)
-                continue
             if key_node.id != "scalar":
                 self.problem(
-                    "syntax", "a key must be a plain text", key_node, path=format_path(path)
+                    "syntax",
+                    "a key must be a plain text",
+                    key_node,
+                    path=format_path(path),
+                    help="quote a text that begins with `{` or `[`",
                 )
                 continue
-            key = self._scalar(key_node, path)
-            name = _key_text(key)
+            key = self._key(key_node, path)
+            name = str(key.scalar)
             if name in first:
-                self.problem(
-                    "duplicate-key",
-                    f"`{name}` is written twice",
-                    key_node,
-                    path=format_path((*path, name)),
-                    help="keep one of the two",
-                    related=((first[name].span, "first written here"),),
-                )
+                self._duplicate(key_node, (*path, name), first[name])
                 continue
             first[name] = key
-            own.append((key, self._node(value_node, (*path, name))))
+            if name == "<<" and key.style is None:
+                merged += self._merge(value_node, path)
+            else:
+                own.append((key, self._node(value_node, (*path, name))))
         for key, value in merged:
-            if _key_text(key) not in first:
-                first[_key_text(key)] = key
+            if str(key.scalar) not in first:
+                first[str(key.scalar)] = key
                 own.append((key, value))
         return own
+
+    def _key(self, node: YamlNode, path: tuple[str | int, ...]) -> Node:
+        """A key. It is text whatever it looks like: JSON has no others, ``1:`` means ``"1"``."""
+        key = self._scalar(node, path)
+        key.scalar = node.value
+        return key
+
+    def _duplicate(self, node: YamlNode, path: tuple[str | int, ...], first: Node) -> None:
+        name = path[-1]
+        self.problem(
+            "duplicate-key",
+            f"`{name}` is written twice",
+            node,
+            path=format_path(path),
+            help="write `<<: [*one, *two]`" if name == "<<" else "keep one of the two",
+            related=((first.span, "first written here"),),
+        )
 
     def _merge(self, node: YamlNode, path: tuple[str | int, ...]) -> list[tuple[Node, Node]]:
         built = self._node(node, (*path, "<<"))
@@ -330,6 +373,8 @@ class _TooLarge(Exception):
         self.diagnostic = diagnostic
 
 
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s*)+")
+_TAG = re.compile(r"(?<!\S)!\S*")
 _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _TRUE = re.compile(r"(?:true|True|TRUE)\Z")
 _FALSE = re.compile(r"(?:false|False|FALSE)\Z")
@@ -380,61 +425,3 @@ def _lost_in_comments(source: Source, root: Node) -> list[Diagnostic]:
                 )
             )
     return found
-
-
-# ------------------------------------------------------------------------------ places in scalars
-
-_ESCAPES = {"x": 2, "u": 4, "U": 8}
-
-
-def _positions(node: Node) -> list[int] | None:
-    """For each character of a scalar's text the index where it is written, and one past the end."""
-    if not isinstance(node.scalar, str):
-        return list(range(node.start, node.end + 1))
-    raw = node.source.text[node.start : node.end]
-    if node.style is None:
-        found = None if "\n" in raw else list(range(node.start, node.end + 1))
-    elif node.style == "'":
-        found = _single_quoted(raw, node.start)
-    elif node.style == '"':
-        found = _double_quoted(raw, node.start)
-    else:
-        found = _block(raw, node.start, node.scalar) if node.style == "|" else None
-    return found if found is not None and len(found) == len(node.scalar) + 1 else None
-
-
-def _single_quoted(raw: str, start: int) -> list[int] | None:
-    if "\n" in raw:
-        return None
-    out, i = [], 1
-    while i < len(raw) - 1:
-        out.append(start + i)
-        i += 2 if raw.startswith("''", i) else 1
-    return [*out, start + len(raw) - 1]
-
-
-def _double_quoted(raw: str, start: int) -> list[int] | None:
-    if "\n" in raw:
-        return None
-    out, i = [], 1
-    while i < len(raw) - 1:
-        out.append(start + i)
-        i += 2 + _ESCAPES.get(raw[i + 1], 0) if raw[i] == "\\" else 1
-    return [*out, start + len(raw) - 1]
-
-
-def _block(raw: str, start: int, value: str) -> list[int] | None:
-    """A literal block: every line of the value is a line of the text after the same indentation."""
-    lines = raw.split("\n")
-    at = start + len(lines[0]) + 1
-    bodies = lines[1:]
-    filled = [line for line in bodies if line.strip()]
-    if not filled:
-        return None
-    indent = min(len(line) - len(line.lstrip(" ")) for line in filled)
-    out: list[int] = []
-    for line in bodies:
-        out += [at + i for i in range(min(indent, len(line)), len(line))]
-        out.append(at + len(line))  # the line break
-        at += len(line) + 1
-    return [*out[: len(value)], out[min(len(value), len(out) - 1)]]

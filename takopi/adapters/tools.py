@@ -15,6 +15,8 @@ from takopi.adapters.source import Node, Source, parse
 from takopi.diagnostics import render_text
 from takopi.paths import relativize_path
 
+_MAX_REMEMBERED = 1_000  # names looked up before; an engine cannot fill memory with new ones
+
 
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
@@ -39,31 +41,36 @@ class ToolTable:
     """An adapter's own entries before the built-in ones; what one leaves out the next may give."""
 
     def __init__(self, entries: Sequence[ToolEntry], fallback: ToolTable | None = None) -> None:
-        self._exact: dict[str, ToolEntry] = {}
-        self._patterns: list[tuple[re.Pattern[str], ToolEntry]] = []
+        self._entries = tuple((_names_regex(entry.names), entry) for entry in entries)
         self._fallback = fallback
-        for entry in entries:
-            for name in entry.names:
-                if "*" in name:
-                    pattern = ".*".join(re.escape(part) for part in name.split("*"))
-                    self._patterns.append((re.compile(pattern, re.DOTALL), entry))
-                else:
-                    self._exact.setdefault(name, entry)
+        self._found: dict[str, tuple[ToolEntry, ...]] = {}
 
-    def entry(self, name: str) -> ToolEntry | None:
-        """The entry for a tool's name, compared without case and without a dotted prefix."""
-        lowered = name.lower()
-        for candidate in dict.fromkeys((lowered, lowered.rpartition(".")[2])):
-            if candidate in self._exact:
-                return self._exact[candidate]
-            for pattern, entry in self._patterns:
-                if pattern.fullmatch(candidate):
-                    return entry
-        return None
+    def entries(self, name: str) -> tuple[ToolEntry, ...]:
+        """The entries for a tool, the first of each table, nearest table first.
+
+        The name is compared without case, and with and without a dotted prefix.
+        """
+        found = self._found.get(name)
+        if found is None:
+            whole, bare = name.lower(), name.lower().rpartition(".")[2]
+            own = next(
+                (
+                    e
+                    for names, e in self._entries
+                    if names.fullmatch(whole) or names.fullmatch(bare)
+                ),
+                None,
+            )
+            found = (own,) if own is not None else ()
+            if self._fallback is not None:
+                found += self._fallback.entries(name)
+            if len(self._found) < _MAX_REMEMBERED:
+                self._found[name] = found
+        return found
 
     def view(self, name: str, arguments: Any, scope: Scope) -> ToolView:
         """Kind, title and changed paths of the call of ``name`` with ``arguments``."""
-        entries = [e for e in (self.entry(name), self._fallback_entry(name)) if e is not None]
+        entries = self.entries(name)
         node = {"name": name, "input": arguments}
         kind = next((e.kind for e in entries if e.kind), "tool")
         paths: tuple[str, ...] = ()
@@ -78,8 +85,10 @@ class ToolTable:
             title = ", ".join(relativize_path(path, base_dir=base) for path in paths)
         return ToolView(kind, title or name or kind, paths)
 
-    def _fallback_entry(self, name: str) -> ToolEntry | None:
-        return self._fallback.entry(name) if self._fallback is not None else None
+
+def _names_regex(names: Sequence[str]) -> re.Pattern[str]:
+    found = (".*".join(re.escape(part) for part in name.split("*")) for name in names)
+    return re.compile("|".join(found), re.DOTALL)
 
 
 def _texts(value: Any) -> tuple[str, ...]:

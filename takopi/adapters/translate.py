@@ -12,78 +12,48 @@ One translator serves one run.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
+from takopi.adapters.actions import Actions, text_of
 from takopi.adapters.adapter import Adapter
+from takopi.adapters.decode import decode_line, mend
+from takopi.adapters.expressions import Value
 from takopi.adapters.failure import Failure, describe_failure, strip_ansi
 from takopi.adapters.functions import FUNCTIONS
 from takopi.adapters.jmes import is_true
-from takopi.adapters.rules import ActionPlan, OutcomePlan, Rule, read_path
+from takopi.adapters.rules import OutcomePlan, Rule, read_path
 from takopi.adapters.scope import Place, Scope
 from takopi.adapters.template import as_text
 from takopi.lines import Oversized
-from takopi.model import (
-    Action,
-    ActionEvent,
-    ActionPhase,
-    CompletedEvent,
-    ResumeToken,
-    StartedEvent,
-    TakopiEvent,
-)
-from takopi.paths import relativize_path
+from takopi.model import CompletedEvent, ResumeToken, StartedEvent, TakopiEvent
 
 logger = logging.getLogger(__name__)
 
-MAX_NON_JSON_WARNINGS = 5
+MAX_WARNINGS = 5  # about lines that are not JSON; what follows is only counted
 MAX_SHAPES = 50  # unmapped shapes told apart; an engine cannot fill memory with new ones
-MAX_CLOSED_ACTIONS = 256  # finished actions whose kind and title a late phase may still inherit
 TAIL_LINES = 20
 TAIL_LINE_CHARS = 2_000
+DEFAULT_SETTLE_S = 10.0
 
-_decode = msgspec.json.Decoder().decode
 _to_text = FUNCTIONS["text"].implementation
 
 
-class NotJsonObject(ValueError):
-    """A line that is not one JSON object."""
-
-
-def decode_line(raw: bytes) -> dict[str, Any]:
-    """Decode one line. Raises `NotJsonObject`.
-
-    The fast decoder refuses lone surrogates (what Node prints when a CLI cuts an emoji in half) and
-    invalid UTF-8; such a line is decoded once more by the standard library before it counts as
-    non-JSON.
-    """
-    try:
-        data = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        try:
-            data = json.loads(raw.decode("utf-8", errors="replace"))
-        except (ValueError, RecursionError) as error:
-            raise NotJsonObject from error
-    if type(data) is not dict:
-        raise NotJsonObject
-    return data
-
-
+@dataclass(slots=True)
 class _Outcome:
-    """What ``complete`` recorded; the last one wins."""
+    """How a run ended. ``error`` is "" for a failure that the stream gives no reason for."""
 
-    __slots__ = ("answer", "error", "ok", "usage")
+    ok: bool
+    answer: str
+    error: str
+    usage: dict[str, Any]
+    recorded: bool  # by the stream; else takopi had to conclude it
 
-    def __init__(self, ok: bool, answer: str, error: str | None, usage: dict[str, Any]) -> None:
-        self.ok = ok
-        self.answer = answer
-        self.error = error
-        self.usage = usage
+
+_STATE_ONLY = OutcomePlan(answer=None, error=None, usage=None, ok=None)
 
 
 class Translator:
@@ -110,7 +80,8 @@ class Translator:
         self.scope = Scope(run=run, options=options, failed=self._expression_failed)
         self.token: ResumeToken | None = None
         self.ended = False  # a CompletedEvent was given out: nothing follows
-        self.settle_s: float | None = None  # seconds the CLI may linger now; None: no clock runs
+        self.outcomes = 0  # how many a `complete` has recorded; the last one counts
+        self.settle_s: float | None = None  # seconds the CLI may linger after it; None: for ever
         self.lines = 0
         self.mapped = 0
         self.unmapped: dict[str, int] = {}
@@ -119,48 +90,31 @@ class Translator:
         self._resumed: str | None = run.get("resume")
         self._redact = redact
         self._on_rule = on_rule
+        self._actions = Actions(adapter, self.scope)
         self._outcome: _Outcome | None = None
-        self._pending: dict[str, list[str]] = {}
-        self._open: dict[str, Action] = {}
-        self._closed: dict[str, Action] = {}
-        self._counts: dict[str, int] = {}
         self._non_json = 0
+        self._broken = 0
         self._stderr: deque[str] = deque(maxlen=TAIL_LINES)
         self._stdout: deque[str] = deque(maxlen=TAIL_LINES)
 
     # -- input -------------------------------------------------------------------------------
 
-    @property
-    def has_outcome(self) -> bool:
-        """Whether a ``complete`` rule has recorded the run's end."""
-        return self._outcome is not None
-
     def line(self, raw: bytes) -> list[TakopiEvent]:
         """The events of one line of stdout (without its newline)."""
         if self.ended:
             return []
-        try:
-            data = decode_line(raw)
-        except NotJsonObject:
+        data = decode_line(raw)
+        if data is None:
             return self._non_json_line(raw)
         out: list[TakopiEvent] = []
-        scope = self.scope
-        scope.event = data
+        self.scope.event = data
         self.lines += 1
         self.settle_s = None
-        if self.token is None and not self._find_session(data, out):
-            return out
-        rules = self.adapter.rules
-        if rules.reads_state and self._pending:
-            self._flush()
-        rule = rules.find(data, scope)
-        if rule is not None:
-            self.mapped += 1
-            self._apply(rule, data, out)
-        elif self._session_claims(data):
-            self.mapped += 1
-        else:
-            self._note_unmapped(self._shape(data))
+        try:
+            if self.token is not None or self._find_session(data, out):
+                self._map(data, out)
+        except Exception as error:  # whatever it is, it must cost one line and not the run
+            self._note_broken(error, out)
         return out
 
     def skipped(self, line: Oversized) -> list[TakopiEvent]:
@@ -169,25 +123,19 @@ class Translator:
             return []
         self.settle_s = None
         size = line.size_bytes / 1_000_000
-        return [self._warning(f"skipped a line of {size:.1f} MB: too long")]
+        return [self._actions.warning(f"skipped a line of {size:.1f} MB: too long")]
 
     def stderr(self, raw: bytes) -> list[TakopiEvent]:
         """The events of one line of stderr: a session at most. stderr never decides success."""
-        if self.ended:
+        text = _plain_text(raw)
+        if self.ended or not text:
             return []
-        text = _display(raw)
-        if not text:
-            return []
-        self._stderr.append(text)
-        return self._session_in_text(text)[0]
+        self._stderr.append(self._shown(text))
+        return self._session_in_text(text) or []
 
     def quiet(self, seconds: float) -> list[TakopiEvent]:
         """The note that the engine has printed nothing for ``seconds``."""
-        if self.ended:
-            return []
-        title = f"no output for {seconds:g} s"
-        action = Action(self._next_id("note"), "note", title)
-        return [ActionEvent(self.engine, action, "updated")]
+        return [] if self.ended else [self._actions.note(f"no output for {seconds:g} s")]
 
     def finish(self, exit_code: int | None, *, failure: str | None = None) -> list[TakopiEvent]:
         """The end of the run: the last events, `CompletedEvent` the very last.
@@ -197,14 +145,13 @@ class Translator:
         """
         if self.ended:
             return []
-        self._flush()
         self.scope.event = {}
         out: list[TakopiEvent] = []
-        hidden = self._non_json - MAX_NON_JSON_WARNINGS
-        if hidden > 0 and self.adapter.spec.non_json == "warn":
+        hidden = self._non_json - MAX_WARNINGS
+        if hidden > 0:
             lines = "line was" if hidden == 1 else "lines were"
-            out.append(self._warning(f"{hidden} more {lines} not JSON"))
-        outcome = self._outcome or self._end_without_outcome(exit_code, failure)
+            out.append(self._actions.warning(f"{hidden} more {lines} not JSON"))
+        outcome = self._outcome or self._conclude(exit_code, failure)
         out.append(self._completed(outcome, exit_code))
         return out
 
@@ -214,246 +161,145 @@ class Translator:
         """Emit the StartedEvent if this line tells the session; False ends the run (mismatch)."""
         plan = self.adapter.session
         if plan is None:
-            self._start(str(self._wanted), data, out)
-            return True
-        value = None
+            return self._start(str(self._wanted), data, out)
+        found = ""
         if plan.id is not None and (plan.match is None or plan.match(data)):
-            if self._pending:
-                self._flush()
-            value = plan.id.evaluate(data, self.scope)
-        found = value if type(value) is str else as_text(value) if is_true(value) else ""
-        if not found and plan.create is not None and self._wanted is not None:
-            found = self._wanted
+            found = text_of(plan.id.evaluate(data, self.scope))
+        if not found and plan.create is not None:
+            # What was created is taken as it is; what was resumed the CLI may tell, if it can.
+            silent = plan.id is None and plan.text is None
+            if self._wanted is not None and (silent or self._resumed is None):
+                found = self._wanted
         return not found or self._accept(found, data, out)
 
     def _accept(self, found: str, data: dict[str, Any], out: list[TakopiEvent]) -> bool:
         plan, wanted = self.adapter.session, self._wanted
-        if wanted is not None and found != wanted and not (plan is not None and plan.adopt):
-            asked = "resume" if self._resumed is not None else "open"
-            error = (
-                f"{self.adapter.name} was asked to {asked} session {wanted} "
-                f"but opened {found}; the run was stopped, start a new session"
-            )
-            outcome = _Outcome(False, "", error, {})
-            self.token = ResumeToken(self.engine, wanted)
-            out.append(self._completed(outcome, None))
-            return False
-        self._start(found, data, out)
-        return True
+        if wanted is None or found == wanted or (plan is not None and plan.adopt):
+            return self._start(found, data, out)
+        asked = "resume" if self._resumed is not None else "open"
+        error = (
+            f"{self.adapter.name} was asked to {asked} session {wanted} "
+            f"but opened {found}; the run was stopped, start a new session"
+        )
+        self.token = ResumeToken(self.engine, wanted)
+        out.append(self._completed(_Outcome(False, "", error, {}, recorded=False), None))
+        return False
 
-    def _start(self, value: str, data: dict[str, Any], out: list[TakopiEvent]) -> None:
+    def _start(self, value: str, data: dict[str, Any], out: list[TakopiEvent]) -> bool:
         plan = self.adapter.session
         self.token = ResumeToken(self.engine, value)
-        title = plan.title.evaluate(data, self.scope) if plan and plan.title else None
+        title = text_of(plan.title.evaluate(data, self.scope)) if plan and plan.title else None
         meta = plan.meta.evaluate(data, self.scope) if plan and plan.meta else None
-        out.append(
-            StartedEvent(
-                self.engine,
-                self.token,
-                as_text(title) if is_true(title) else None,
-                meta if isinstance(meta, dict) else None,
-            )
-        )
+        if not isinstance(meta, dict):
+            meta = None
+        out.append(StartedEvent(self.engine, self.token, title or None, meta))
+        return True
 
     def _session_claims(self, data: dict[str, Any]) -> bool:
         plan = self.adapter.session
         return plan is not None and plan.match is not None and plan.match(data)
 
-    def _session_in_text(self, text: str) -> tuple[list[TakopiEvent], bool]:
-        """A session told in plain text; also whether the line was about the session."""
+    def _session_in_text(self, text: str) -> list[TakopiEvent] | None:
+        """The events of a plain line that tells a session; None if it does not."""
         plan = self.adapter.session
-        if plan is None or plan.text is None:
-            return [], False
-        match = plan.text.search(text)
+        match = plan.text.search(text) if plan is not None and plan.text is not None else None
         if match is None or not match.group("token"):
-            return [], False
+            return None
         out: list[TakopiEvent] = []
         if self.token is None:
             self._accept(match.group("token"), {}, out)
-        return out, True
+        return out
 
     # -- rules -------------------------------------------------------------------------------
 
+    def _map(self, data: dict[str, Any], out: list[TakopiEvent]) -> None:
+        rule = self.adapter.rules.find(data, self.scope)
+        if rule is not None:
+            self.mapped += 1
+            self._apply(rule, data, out)
+        elif self._session_claims(data):
+            self.mapped += 1
+        else:
+            self._note_unmapped(self._shape(data))
+
     def _apply(self, rule: Rule, node: Any, out: list[TakopiEvent]) -> None:
         scope = self.scope
-        if rule.reads_state and self._pending:
-            self._flush()
         if self._on_rule is not None:
             self._on_rule(rule, node)
         if rule.set:
+            # All values are computed before any is stored.
             values = [(name, evaluate(node, scope)) for name, evaluate in rule.set]
-            for name, value in values:
-                self._pending.pop(name, None)
-                scope.state[name] = value
+            scope.state.update(values)
         for name, evaluate in rule.append:
-            text = evaluate(node, scope)
-            if text is not None:
-                self._pending.setdefault(name, []).append(as_text(text))
+            self._append(name, evaluate(node, scope))
         if rule.action is not None:
-            out.append(self._action(rule.action, node))
+            out.append(self._actions.event(rule.action, node))
         if rule.complete is not None:
             self._record(rule.complete, node)
-        if rule.each is not None and rule.rules is not None:
-            self._apply_each(rule, node, out)
-
-    def _apply_each(self, rule: Rule, node: Any, out: list[TakopiEvent]) -> None:
-        if self._pending and (rule.set or rule.append or rule.reads_state):
-            self._flush()
-        items = rule.each(node, self.scope) if rule.each is not None else None
+        if rule.each is None or rule.rules is None:
+            return
+        items = rule.each(node, scope)
         if type(items) is dict:
             items = [items]
-        if type(items) is not list or rule.rules is None:
+        elif type(items) is not list:
             return
-        rules = rule.rules
+        find = rule.rules.find
         for item in items:
-            if rules.reads_state and self._pending:
-                self._flush()
-            found = rules.find(item, self.scope)
-            if found is None:
-                self._note_unmapped(f"{self._shape(node)} › {self._shape(item)}")
-            else:
+            found = find(item, scope)
+            if found is not None:
                 self._apply(found, item, out)
+            else:
+                self._note_unmapped(f"{self._shape(node)} › {self._shape(item)}")
 
-    def _flush(self) -> None:
-        """Join what `append` gathered. Joining late keeps a long run of deltas linear."""
-        state = self.scope.state
-        for name, parts in self._pending.items():
-            before = state.get(name)
-            state[name] = "".join([as_text(before), *parts])
-        self._pending.clear()
+    def _append(self, name: str, value: Any) -> None:
+        """Add text to a variable.
 
-    # -- actions -----------------------------------------------------------------------------
-
-    def _action(self, plan: ActionPlan, node: Any) -> ActionEvent:
-        scope = self.scope
-        value = plan.id.evaluate(node, scope)
-        action_id = value if type(value) is str else as_text(value) if value is not None else ""
-        phase = self._phase(plan, node, has_id=bool(action_id))
-        before = self._open.get(action_id) or self._closed.get(action_id) if action_id else None
-        kind = self._text_of(plan.kind.evaluate(node, scope)) if plan.kind is not None else ""
-        title = self._text_of(plan.title.evaluate(node, scope)) if plan.title is not None else ""
-        detail = dict(before.detail) if before is not None else {}
-        if plan.detail is not None:
-            extra = plan.detail.evaluate(node, scope)
-            if isinstance(extra, dict):
-                detail.update(extra)
-        if plan.changes is not None:
-            changes = _changes(plan.changes.evaluate(node, scope))
-            if changes:
-                detail["changes"] = changes
-        if plan.tool_name is not None:
-            kind, title = self._tool(plan, node, kind, title, detail)
-        if before is not None:
-            kind, title = kind or before.kind, title or before.title
-        kind = kind or "note"
-        title = title or _paths_of(detail, scope.run.get("cwd")) or kind
-        ok = self._ok(plan, node, phase, kind, detail)
-        action = Action(action_id or self._next_id(kind), kind, title, detail)
-        if action_id:
-            self._remember(action, phase)
-        return ActionEvent(self.engine, action, phase, ok)
-
-    def _phase(self, plan: ActionPlan, node: Any, *, has_id: bool) -> ActionPhase:
-        written = plan.phase.evaluate(node, self.scope) if plan.phase is not None else None
-        if written == "started":
-            return "started"
-        if written == "updated":
-            return "updated"
-        if written == "completed" or plan.ok is not None or plan.exit_code is not None:
-            return "completed"
-        return "started" if has_id else "completed"
-
-    def _tool(
-        self, plan: ActionPlan, node: Any, kind: str, title: str, detail: dict[str, Any]
-    ) -> tuple[str, str]:
-        name = plan.tool_name.evaluate(node, self.scope) if plan.tool_name is not None else None
-        if not isinstance(name, str) or not name:
-            return kind, title
-        arguments = plan.tool_input.evaluate(node, self.scope)
-        view = self.adapter.tools.view(name, arguments, self.scope)
-        if view.paths and "changes" not in detail:
-            detail["changes"] = [{"path": path, "kind": "update"} for path in view.paths]
-        return kind or view.kind, title or view.title
-
-    def _ok(
-        self, plan: ActionPlan, node: Any, phase: ActionPhase, kind: str, detail: dict[str, Any]
-    ) -> bool | None:
-        exit_code = (
-            plan.exit_code.evaluate(node, self.scope) if plan.exit_code is not None else None
-        )
-        if isinstance(exit_code, (int, float)) and not isinstance(exit_code, bool):
-            detail["exit_code"] = int(exit_code) if exit_code == int(exit_code) else exit_code
-        else:
-            exit_code = 0
-        written = plan.ok.evaluate(node, self.scope) if plan.ok is not None else None
-        if phase != "completed":
-            return None
-        if exit_code != 0:
-            return False
-        return is_true(written) if written is not None else kind != "warning"
-
-    def _remember(self, action: Action, phase: ActionPhase) -> None:
-        if phase != "completed":
-            self._open[action.id] = action
+        Taken out of the state first: a string that nobody else holds grows in place, so that a long
+        answer in many small pieces costs linear time.
+        """
+        if value is None:
             return
-        self._open.pop(action.id, None)
-        self._closed[action.id] = action
-        if len(self._closed) > MAX_CLOSED_ACTIONS:
-            del self._closed[next(iter(self._closed))]
-
-    def _next_id(self, kind: str) -> str:
-        number = self._counts.get(kind, 0) + 1
-        self._counts[kind] = number
-        return f"{self.engine}.{kind}.{number}"
-
-    @staticmethod
-    def _text_of(value: Any) -> str:
-        if type(value) is str:
-            return value
-        return as_text(value) if is_true(value) else ""
-
-    def _warning(self, text: str, detail: dict[str, Any] | None = None) -> ActionEvent:
-        action = Action(self._next_id("note"), "warning", text, detail or {})
-        return ActionEvent(self.engine, action, "completed", False, text, "warning")
+        text = as_text(self.scope.state.pop(name, None))
+        text += as_text(value)
+        self.scope.state[name] = text
 
     # -- outcomes ----------------------------------------------------------------------------
 
     def _record(self, plan: OutcomePlan, node: Any) -> None:
-        self._outcome = self._evaluate_outcome(plan, node)
+        self._outcome = self._evaluate(plan, node)
+        self.outcomes += 1
         settle = self.adapter.settle.evaluate(node, self.scope)
         good = isinstance(settle, (int, float)) and not isinstance(settle, bool) and settle >= 0
-        self.settle_s = float(settle) if good else 10.0
+        self.settle_s = float(settle) if good else DEFAULT_SETTLE_S
 
-    def _evaluate_outcome(self, plan: OutcomePlan | None, node: Any) -> _Outcome:
+    def _evaluate(self, plan: OutcomePlan | None, node: Any) -> _Outcome:
+        """An outcome as its rule says; what the rule leaves out is the state variable of that name."""
         state, scope = self.scope.state, self.scope
+        plan = plan or _STATE_ONLY
 
-        def value(name: str) -> Any:
-            written = getattr(plan, name) if plan is not None else None
+        def value(written: Value | None, name: str) -> Any:
             return state.get(name) if written is None else written.evaluate(node, scope)
 
-        error = value("error")
-        usage = value("usage")
-        ok = plan.ok.evaluate(node, scope) if plan is not None and plan.ok is not None else None
+        error = value(plan.error, "error")
+        usage = value(plan.usage, "usage")
+        answer = mend(_to_text(value(plan.answer, "answer")))
+        ok = plan.ok.evaluate(node, scope) if plan.ok is not None else None
         failed = is_true(error) if ok is None else not is_true(ok)
-        answer = _to_text(value("answer"))
-        text = None
-        if failed:
-            text = "" if not is_true(error) or error is True else error_text(error)
-            text = text.strip()
-            if answer.strip() == text:
-                answer = ""
+        text = _error_text(error).strip() if failed and is_true(error) else ""
+        if failed and answer.strip() == text:
+            answer = ""
         facts = {k: v for k, v in usage.items() if v is not None} if isinstance(usage, dict) else {}
-        return _Outcome(not failed, answer, text, facts)
+        return _Outcome(not failed, answer, mend(text), facts, recorded=True)
 
-    def _end_without_outcome(self, exit_code: int | None, failure: str | None) -> _Outcome:
-        outcome = self._evaluate_outcome(self.adapter.end, {})
+    def _conclude(self, exit_code: int | None, failure: str | None) -> _Outcome:
+        """The outcome of a run whose stream recorded none."""
+        end = self.adapter.end
+        outcome = self._evaluate(end, {})
         if failure is not None:
             outcome.error = failure
-        elif self.adapter.end is not None and exit_code == 0 and self.mapped > 0 and outcome.ok:
+        elif end is not None and exit_code == 0 and self.mapped > 0:
             return outcome
-        elif outcome.error is None or outcome.ok:
-            outcome.error = ""
-        outcome.ok = False
+        outcome.ok = outcome.recorded = False
         return outcome
 
     def _completed(self, outcome: _Outcome, exit_code: int | None) -> CompletedEvent:
@@ -465,9 +311,9 @@ class Translator:
         if not outcome.ok:
             facts = Failure(
                 name=self.adapter.name,
-                error=outcome.error or "",
+                error=outcome.error,
                 exit_code=exit_code,
-                recorded=self._outcome is not None,
+                recorded=outcome.recorded,
                 stderr=tuple(self._stderr),
                 stdout=tuple(self._stdout),
             )
@@ -480,21 +326,32 @@ class Translator:
     # -- what is not mapped ------------------------------------------------------------------
 
     def _non_json_line(self, raw: bytes) -> list[TakopiEvent]:
-        text = _display(raw)
+        text = _plain_text(raw)
         if not text:
             return []
         self.settle_s = None
-        out, about_session = self._session_in_text(text)
-        if about_session:
-            return out
-        self._stdout.append(text)
+        told = self._session_in_text(text)
+        if told is not None:
+            return told
+        shown = self._shown(text)
+        self._stdout.append(shown)
         if self.adapter.spec.non_json == "ignore":
-            return out
+            return []
         self._non_json += 1
-        if self._non_json <= MAX_NON_JSON_WARNINGS:
-            shown = self._redact(text)
-            out.append(self._warning(f"not JSON: {shown}", {"line": shown}))
-        return out
+        if self._non_json > MAX_WARNINGS:
+            return []
+        return [self._actions.warning(f"not JSON: {shown}", {"line": shown})]
+
+    def _shown(self, text: str) -> str:
+        """A plain line as people may see it. Secrets go first: half of one would not be found."""
+        return self._redact(text)[:TAIL_LINE_CHARS]
+
+    def _note_broken(self, error: Exception, out: list[TakopiEvent]) -> None:
+        logger.exception("%s: a line of the stream could not be translated", self.adapter.file)
+        self._broken += 1
+        if self._broken <= MAX_WARNINGS:
+            text = f"{self.adapter.name}: a line could not be translated"
+            out.append(self._actions.warning(text, {"error": f"{type(error).__name__}: {error}"}))
 
     def _note_unmapped(self, shape: str) -> None:
         if shape not in self.unmapped and len(self.unmapped) >= MAX_SHAPES:
@@ -524,14 +381,16 @@ class Translator:
             logger.warning("%s: %s; the value is null", place, error)
 
 
-def error_text(error: Any) -> str:
-    """The human text of an error value: a string, or the message inside an object."""
-    if isinstance(error, dict):
-        for key in ("message", "error", "data"):
-            inner = error.get(key)
-            if is_true(inner):
-                return error_text(inner)
-    return _to_text(error) or as_text(error)
+def _error_text(error: Any) -> str:
+    """The human text of an error value: a string, or the message inside objects."""
+    inner = error
+    while type(inner) is dict:
+        error = inner
+        found = (error.get(key) for key in ("message", "error", "data"))
+        inner = next((value for value in found if is_true(value)), None)
+    if inner is not None:
+        error = inner
+    return "" if error is True else _to_text(error) or as_text(error)
 
 
 def _brief(value: Any) -> str:
@@ -540,24 +399,6 @@ def _brief(value: Any) -> str:
     return as_text(value)[:60]
 
 
-def _changes(value: Any) -> list[dict[str, Any]]:
-    items: Sequence[Any] = value if isinstance(value, list) else [value]
-    return [
-        item
-        for item in items
-        if isinstance(item, dict) and isinstance(item.get("path"), str) and item["path"]
-    ]
-
-
-def _paths_of(detail: dict[str, Any], cwd: str | None) -> str:
-    changes = detail.get("changes")
-    if not isinstance(changes, list):
-        return ""
-    return ", ".join(relativize_path(c["path"], base_dir=cwd) for c in changes)
-
-
-def _display(raw: bytes) -> str:
+def _plain_text(raw: bytes) -> str:
     """A line of plain output for people: no ANSI codes, no control characters, bounded."""
-    return strip_ansi(raw[: 4 * TAIL_LINE_CHARS].decode("utf-8", errors="replace"))[
-        :TAIL_LINE_CHARS
-    ]
+    return strip_ansi(raw[: 4 * TAIL_LINE_CHARS].decode("utf-8", errors="replace"))

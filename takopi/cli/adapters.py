@@ -378,7 +378,7 @@ class ChatView:
         if self._tracker.note_event(event):
             self._message("working")
 
-    def finish(self, outcome: CompletedEvent, resume_line: str) -> None:
+    def finish(self, outcome: CompletedEvent, resume_line: str, *, cancelled: bool = False) -> None:
         """Print the final message."""
         body = outcome.answer
         if not outcome.ok and outcome.error:

@@ -76,7 +76,7 @@ async def _show(view: View, runner: AdapterRunner, run: Run) -> int:
     if outcome is None:
         return EXIT_FAILURE
     line = runner.format_resume(outcome.resume) if outcome.resume is not None else ""
-    view.finish(outcome, line)
+    view.finish(outcome, line, cancelled=bool(received) and not outcome.ok)
     if received and not outcome.ok:
         return 128 + received[0]
     return EXIT_OK if outcome.ok else EXIT_FAILURE

@@ -27,7 +27,9 @@ class View(Protocol):
 
     def event(self, event: TakopiEvent) -> None: ...
 
-    def finish(self, outcome: CompletedEvent, resume_line: str) -> None: ...
+    def finish(
+        self, outcome: CompletedEvent, resume_line: str, *, cancelled: bool = False
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -48,7 +50,7 @@ class JsonView:
         sys.stdout.write(text.encode("utf-8", "replace").decode() + "\n")
         sys.stdout.flush()
 
-    def finish(self, outcome: CompletedEvent, resume_line: str) -> None:
+    def finish(self, outcome: CompletedEvent, resume_line: str, *, cancelled: bool = False) -> None:
         pass
 
     def close(self) -> None:
@@ -77,9 +79,10 @@ class PlainView:
                 self._shown[event.action.id] = line
                 self._say(line)
 
-    def finish(self, outcome: CompletedEvent, resume_line: str) -> None:
-        self._say(_header(self._engine, outcome, self._tracker, self._began))
-        print_outcome(outcome, resume_line)
+    def finish(self, outcome: CompletedEvent, resume_line: str, *, cancelled: bool = False) -> None:
+        status = _status(outcome, cancelled=cancelled)
+        self._say(_header(status, self._engine, self._tracker, self._began))
+        print_outcome(outcome, resume_line, cancelled=cancelled)
 
     def close(self) -> None:
         pass
@@ -114,10 +117,11 @@ class LiveView:
     def event(self, event: TakopiEvent) -> None:
         self._tracker.note_event(event)
 
-    def finish(self, outcome: CompletedEvent, resume_line: str) -> None:
-        self._label = _header(self._engine, outcome, self._tracker, self._began)
+    def finish(self, outcome: CompletedEvent, resume_line: str, *, cancelled: bool = False) -> None:
+        status = _status(outcome, cancelled=cancelled)
+        self._label = _header(status, self._engine, self._tracker, self._began)
         self.close()
-        print_outcome(outcome, resume_line, self._console)
+        print_outcome(outcome, resume_line, self._console, cancelled=cancelled)
 
     def close(self) -> None:
         if self._live.is_started:
@@ -142,8 +146,13 @@ class LiveView:
         return Group(self._spinner, *lines)
 
 
-def _header(engine: str, outcome: CompletedEvent, tracker: ProgressTracker, began: float) -> str:
-    status = "done" if outcome.ok else "error"
+def _status(outcome: CompletedEvent, *, cancelled: bool) -> str:
+    if outcome.ok:
+        return "done"
+    return "cancelled" if cancelled else "error"
+
+
+def _header(status: str, engine: str, tracker: ProgressTracker, began: float) -> str:
     parts = [status, engine, format_elapsed(time.monotonic() - began)]
     if tracker.action_count:
         parts.append(f"step {tracker.action_count}")
@@ -151,7 +160,11 @@ def _header(engine: str, outcome: CompletedEvent, tracker: ProgressTracker, bega
 
 
 def print_outcome(
-    outcome: CompletedEvent, resume_line: str, console: Console | None = None
+    outcome: CompletedEvent,
+    resume_line: str,
+    console: Console | None = None,
+    *,
+    cancelled: bool = False,
 ) -> None:
     """The answer on stdout (as Markdown in a terminal), the error and the resume line on stderr."""
     answer = outcome.answer.strip()
@@ -164,12 +177,9 @@ def print_outcome(
     elif answer:
         sys.stdout.write(outcome.answer.encode("utf-8", "replace").decode() + "\n")
         sys.stdout.flush()
-    if outcome.error:
-        _err(
-            "\n" + "\n".join(strip_right(line) for line in f"error: {outcome.error}".split("\n")),
-            console,
-            "red",
-        )
+    if outcome.error and not cancelled:
+        text = "\n".join(strip_right(line) for line in f"error: {outcome.error}".split("\n"))
+        _err("\n" + text, console, "red")
     if resume_line:
         _err(f"\nresume: {resume_line.strip('`')}", console, "dim")
 

@@ -58,7 +58,7 @@ def get_run_options() -> EngineRunOptions | None:
     return _run_options.get()
 
 
-class _Lock:
+class SessionLock:
     """One session's lock. A semaphore, because a generator may be closed by another task."""
 
     __slots__ = ("__weakref__", "_semaphore")
@@ -75,12 +75,12 @@ class _Lock:
 
 # Keyed by engine and token, not held by runners: a configuration reload replaces runners while
 # their runs go on. Weak: an idle session costs nothing.
-_locks: WeakValueDictionary[ResumeToken, _Lock] = WeakValueDictionary()
+_locks: WeakValueDictionary[ResumeToken, SessionLock] = WeakValueDictionary()
 
 
-def session_lock(token: ResumeToken) -> _Lock:
+def session_lock(token: ResumeToken) -> SessionLock:
     """The lock of a session; the same object for as long as anybody holds or waits for it."""
     lock = _locks.get(token)
     if lock is None:
-        lock = _locks[token] = _Lock()
+        lock = _locks[token] = SessionLock()
     return lock

@@ -14,15 +14,19 @@ from takopi.errors import RunError
 
 
 def find_executable(command: str, environ: Mapping[str, str]) -> str | None:
-    """The path of ``command``: on PATH, then beside takopi's own scripts (also outside its environment)."""
+    """The path of ``command``: on PATH, then beside takopi's own scripts (also outside its environment).
+
+    It is absolute, because an engine starts in a project's folder: what lies there must not run
+    instead of what was found from here.
+    """
     expanded = os.path.expanduser(command)
     found = shutil.which(expanded, path=environ.get("PATH", os.defpath))
-    if found is not None or os.sep in expanded:
-        return found
-    folders = {sysconfig.get_path("scripts"), str(Path(sys.executable).parent)}
-    if sys.argv[0]:
-        folders.add(str(Path(sys.argv[0]).resolve().parent))
-    return shutil.which(expanded, path=os.pathsep.join(sorted(folders)))
+    if found is None and os.sep not in expanded:
+        folders = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
+        if sys.argv[0] not in ("", "-c", "-m"):
+            folders.append(str(Path(sys.argv[0]).resolve().parent))
+        found = shutil.which(expanded, path=os.pathsep.join(folders))
+    return os.path.abspath(found) if found is not None else None
 
 
 def require_executable(adapter: Adapter, command: str, environ: Mapping[str, str]) -> str:

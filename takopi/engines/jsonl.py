@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -14,11 +16,12 @@ from takopi.adapters.adapter import Adapter
 from takopi.adapters.options import EngineOptions
 from takopi.adapters.request import RunRequest, build_command
 from takopi.adapters.translate import Translator
-from takopi.engines.base import get_run_options, session_lock
+from takopi.engines.base import SessionLock, get_run_options, session_lock
 from takopi.engines.executables import require_executable
-from takopi.engines.process import Batch, Command, Process, spawn
+from takopi.engines.process import Command, Process, spawn
 from takopi.engines.redact import redactor
-from takopi.lines import Oversized
+from takopi.errors import RunError
+from takopi.lines import Line, Oversized
 from takopi.model import CompletedEvent, ResumeToken, StartedEvent, TakopiEvent
 from takopi.paths import get_run_base_dir
 
@@ -79,7 +82,7 @@ class AdapterRunner:
         return RunRequest(
             prompt=prompt,
             resume=resume.value if resume is not None else None,
-            cwd=str(base if base is not None else Path.cwd()),
+            cwd=str(_directory(base)),
             model=overrides.model if overrides else None,
             reasoning=overrides.reasoning if overrides else None,
         )
@@ -89,11 +92,19 @@ class AdapterRunner:
         return os.environ if self._environ is None else self._environ
 
 
+def _directory(base: Path | None) -> Path:
+    """The absolute directory a run works in; takopi's own where none is set."""
+    try:
+        return (base or Path()).absolute()
+    except OSError as error:
+        raise RunError(f"takopi's own working directory is gone: {error.strerror}") from error
+
+
 class Run:
     """One run: its ``events``, `cancel`, and the ``outcome`` once it is there.
 
-    ``events`` can be read once. Errors that keep a run from starting are raised there: `RunError`,
-    and RuntimeError for another engine's token.
+    ``events`` can be read once; closing it early ends the run. Errors that keep a run from starting
+    are raised there: `RunError`, and RuntimeError for another engine's token.
     """
 
     def __init__(self, runner: AdapterRunner, prompt: str, resume: ResumeToken | None) -> None:
@@ -103,125 +114,74 @@ class Run:
         self._runner = runner
         self._prompt = prompt
         self._resume = resume
-        self._process: Process | None = None
+        self._work: _Work | None = None
         self._waiting: anyio.CancelScope | None = None
-        self._held: dict[ResumeToken, object] = {}
+        self._held: dict[ResumeToken, SessionLock] = {}
         self.events: AsyncIterator[TakopiEvent] = self._events()
 
     async def cancel(self) -> None:
-        """End the run and its whole process tree.
+        """End the run and its whole process tree; nothing if it has ended already.
 
         The events still end with one ``completed``: the outcome the engine had already given, else
         a failure that says ``cancelled``.
         """
+        if self.outcome is not None:
+            return
         self.cancelled = True
         if self._waiting is not None:
             self._waiting.cancel()
-        if self._process is not None:
-            await self._process.stop()
-
-    # -- the run -----------------------------------------------------------------------------
+        if self._work is not None:
+            await self._work.stop("cancelled")
 
     async def _events(self) -> AsyncIterator[TakopiEvent]:
-        runner, resume = self._runner, self._resume
-        if resume is not None and resume.engine != runner.engine:
-            raise RuntimeError(
-                f"resume token is for engine '{resume.engine}', not '{runner.engine}'"
-            )
+        engine, resume = self._runner.engine, self._resume
+        if resume is not None and resume.engine != engine:
+            raise RuntimeError(f"resume token is for engine '{resume.engine}', not '{engine}'")
         try:
             if resume is not None:
                 await self._hold(resume)
-            translator, command = self._prepare()
             if self.cancelled:
-                for event in translator.finish(None, failure="cancelled"):
-                    yield self._noted(event)
+                self.outcome = CompletedEvent(engine, False, "", resume, "cancelled")
+                yield self.outcome
                 return
-            self._process = process = await spawn(command)
-            self.pid = process.pid
-            logger.info("run.process.started engine=%s pid=%s", runner.engine, process.pid)
-            if self.cancelled:
-                await process.stop()
-            async for event in self._translate(process, translator):
-                if isinstance(event, StartedEvent) and event.resume != resume:
-                    await self._hold(event.resume)
-                yield self._noted(event)
-        finally:
-            with anyio.CancelScope(shield=True):
-                if self._process is not None and self.outcome is None:
-                    await self._process.stop()
-            self._release()
-
-    def _prepare(self) -> tuple[Translator, Command]:
-        runner = self._runner
-        environ = runner.environment()
-        request = runner.request(self._prompt, self._resume)
-        line = build_command(runner.adapter, request, runner.options, environ)
-        executable = require_executable(runner.adapter, line.command, line.env)
-        translator = Translator(
-            runner.adapter, line.run, runner.options.values, redact=redactor(line.env)
-        )
-        command = Command((executable, *line.args), Path(request.cwd), line.env, line.stdin)
-        return translator, command
-
-    async def _translate(
-        self, process: Process, translator: Translator
-    ) -> AsyncIterator[TakopiEvent]:
-        clock = _Clock(translator, self._runner.options.timeout_s)
-        batch = Batch([], [], ended=False)
-        failure: str | None = None
-        while not batch.ended:
-            batch = await process.read(clock.wait_s())
-            if batch.stdout or batch.stderr:
-                clock.output()
-            async for event in self._lines(batch, translator):
-                yield event
-            if batch.stdout:
-                clock.output()
-            if translator.ended:  # another session than the one asked for
-                await process.stop()
-                return
-            if not batch.ended and clock.due():
-                failure = clock.overdue()
-                if failure is not None or clock.settled():
-                    await process.stop()
-                    break
-                for event in clock.quiet():
+            self._work = work = await self._start()
+            while self.outcome is None:
+                for event in await work.next_events():
+                    if isinstance(event, StartedEvent):
+                        await self._hold(event.resume)
+                    elif isinstance(event, CompletedEvent):
+                        self.outcome = event
                     yield event
-        stopped = self.cancelled or not batch.ended
-        if self.cancelled:
-            failure = failure or "cancelled"
-        if not stopped:
-            logger.info("run.process.exited pid=%s rc=%s", process.pid, process.returncode)
-            process.release()
-        for event in translator.finish(None if stopped else process.returncode, failure=failure):
-            yield event
+        finally:
+            try:
+                if self.outcome is None and self._work is not None:
+                    await self._work.stop("closed")
+            finally:
+                for lock in self._held.values():
+                    lock.release()
+                self._held.clear()
 
-    @staticmethod
-    async def _lines(batch: Batch, translator: Translator) -> AsyncIterator[TakopiEvent]:
-        for raw in batch.stderr:
-            for event in translator.stderr(raw):
-                yield event
-        turn_ends = anyio.current_time() + _TURN_S
-        for line in batch.stdout:
-            events = (
-                translator.skipped(line) if isinstance(line, Oversized) else translator.line(line)
-            )
-            for event in events:
-                yield event
-            if anyio.current_time() >= turn_ends:
-                await anyio.lowlevel.checkpoint()
-                turn_ends = anyio.current_time() + _TURN_S
-
-    def _noted(self, event: TakopiEvent) -> TakopiEvent:
-        if isinstance(event, CompletedEvent):
-            self.outcome = event
-        return event
-
-    # -- locks -------------------------------------------------------------------------------
+    async def _start(self) -> _Work:
+        """Start the process. Does not suspend, so that no cancellation can lose it."""
+        runner = self._runner
+        adapter, options = runner.adapter, runner.options
+        request = runner.request(self._prompt, self._resume)
+        line = build_command(adapter, request, options, runner.environment())
+        executable = require_executable(adapter, line.command, line.env)
+        hide = redactor(line.env, options.values)
+        translator = Translator(adapter, line.run, options.values, redact=hide)
+        command = Command((executable, *line.args), Path(request.cwd), line.env, line.stdin)
+        process = await spawn(command)
+        self.pid = process.pid
+        logger.info("run.process.started engine=%s pid=%s", runner.engine, process.pid)
+        return _Work(process, translator, options.timeout_s)
 
     async def _hold(self, token: ResumeToken) -> None:
-        """Wait for a session's lock. A new session's is taken before anybody hears of it."""
-        if token in self._held:
+        """Wait for a session's lock, unless the run is cancelled.
+
+        A new session's is taken before anybody hears of the session.
+        """
+        if self.cancelled or token in self._held:
             return
         lock = session_lock(token)
         with anyio.CancelScope() as scope:
@@ -232,10 +192,84 @@ class Run:
             finally:
                 self._waiting = None
 
-    def _release(self) -> None:
-        for lock in self._held.values():
-            lock.release()  # type: ignore[attr-defined]
-        self._held.clear()
+
+class _Work:
+    """A started process and what its lines mean."""
+
+    def __init__(self, process: Process, translator: Translator, timeout_s: float | None) -> None:
+        self._process = process
+        self._translator = translator
+        self._clock = _Clock(translator, timeout_s)
+        self._lines: deque[Line] = deque()  # read but not translated
+        self._all_read = False
+        self._stopped: str | None = None  # why takopi ended it
+
+    async def stop(self, reason: str) -> None:
+        """End the whole process tree; what it had printed can still be read."""
+        self._stopped = self._stopped or reason
+        await self._process.stop()
+
+    async def next_events(self) -> list[TakopiEvent]:
+        """The next events, perhaps none yet; a `CompletedEvent` is the last.
+
+        Other tasks get a turn in every call, and no call translates for long.
+        """
+        translator, clock = self._translator, self._clock
+        events: list[TakopiEvent] = []
+        if self._lines:
+            await anyio.lowlevel.checkpoint()
+        else:
+            events += await self._read()
+        if self._stopped is None or not translator.outcomes:
+            events += self._translate()
+        elif not translator.ended:
+            # The outcome stands: a farewell does not change it.
+            await self._process.stop()
+            return [*events, *translator.finish(None)]
+        if translator.ended:  # the session is not the one asked for
+            await self.stop("wrong session")
+        elif not self._lines and self._all_read:
+            events += self._finish()
+        elif not self._lines and self._stopped is None:
+            reason = clock.overdue()
+            if reason is not None:
+                await self.stop(reason)
+            else:
+                events += clock.silence()
+        return events
+
+    async def _read(self) -> list[TakopiEvent]:
+        """Wait for output, or for a clock. Gives the events of stderr."""
+        batch = await self._process.read(self._clock.wait_s())
+        self._lines.extend(batch.stdout)
+        self._all_read = batch.ended
+        if batch.stdout or batch.stderr:
+            self._clock.output()
+        return [event for raw in batch.stderr for event in self._translator.stderr(raw)]
+
+    def _translate(self) -> list[TakopiEvent]:
+        """The events of waiting lines, for as long as a turn may last."""
+        lines, translator = self._lines, self._translator
+        events: list[TakopiEvent] = []
+        ends = time.monotonic() + _TURN_S
+        while lines:
+            line = lines.popleft()
+            if isinstance(line, Oversized):
+                events += translator.skipped(line)
+            else:
+                events += translator.line(line)
+            if time.monotonic() >= ends:
+                break
+        self._clock.translated()
+        return events
+
+    def _finish(self) -> list[TakopiEvent]:
+        if self._stopped is not None:
+            return self._translator.finish(None, failure=self._stopped)
+        process = self._process
+        logger.info("run.process.exited pid=%s rc=%s", process.pid, process.returncode)
+        process.release()
+        return self._translator.finish(process.returncode)
 
 
 class _Clock:
@@ -244,48 +278,47 @@ class _Clock:
     def __init__(self, translator: Translator, timeout_s: float | None) -> None:
         now = anyio.current_time()
         self._translator = translator
+        self._quiet_s = translator.adapter.spec.quiet
         self._timeout_s = timeout_s
         self._ends = now + timeout_s if timeout_s is not None else None
-        self._last = now
-        self._said_quiet = False
+        self._speaks_up: float | None = now + self._quiet_s
+        self._settles: float | None = None
+        self._outcomes = 0
 
     def output(self) -> None:
         """Something was printed."""
-        self._last = anyio.current_time()
-        self._said_quiet = False
+        self._speaks_up = anyio.current_time() + self._quiet_s
+
+    def translated(self) -> None:
+        """Lines were translated: each may be an outcome, or something that comes after one."""
+        translator = self._translator
+        if translator.settle_s is None:
+            self._settles = None
+        elif translator.outcomes != self._outcomes:
+            self._settles = anyio.current_time() + translator.settle_s
+        self._outcomes = translator.outcomes
 
     def wait_s(self) -> float | None:
         """How long nothing can be due."""
-        due = self._next()
+        moments = [m for m in (self._ends, self._settles, self._speaks_up) if m is not None]
+        due = min(moments, default=None)
         return None if due is None else max(0.0, due - anyio.current_time())
 
-    def due(self) -> bool:
-        """Whether one of the clocks has run out."""
-        due = self._next()
-        return due is not None and anyio.current_time() >= due
-
     def overdue(self) -> str | None:
-        """Why the whole run must end, if it must."""
-        if self._ends is None or anyio.current_time() < self._ends:
-            return None
-        name = self._translator.adapter.name
-        return f"{name} ran longer than {self._timeout_s:g} s and was stopped (option `timeout`)"
+        """Why the process must be ended now, if it must."""
+        now = anyio.current_time()
+        if self._ends is not None and now >= self._ends:
+            name = self._translator.adapter.name
+            return (
+                f"{name} ran longer than {self._timeout_s:g} s and was stopped (option `timeout`)"
+            )
+        if self._settles is not None and now >= self._settles:
+            return "settled"
+        return None
 
-    def settled(self) -> bool:
-        """Whether an outcome has stood for long enough."""
-        at = self._settles_at()
-        return at is not None and anyio.current_time() >= at
-
-    def quiet(self) -> list[TakopiEvent]:
+    def silence(self) -> list[TakopiEvent]:
         """The note about a silence, once for each."""
-        self._said_quiet = True
-        return self._translator.quiet(self._translator.adapter.spec.quiet)
-
-    def _settles_at(self) -> float | None:
-        settle = self._translator.settle_s
-        return None if settle is None else self._last + settle
-
-    def _next(self) -> float | None:
-        quiet = None if self._said_quiet else self._last + self._translator.adapter.spec.quiet
-        moments = [m for m in (self._ends, self._settles_at(), quiet) if m is not None]
-        return min(moments, default=None)
+        if self._speaks_up is None or anyio.current_time() < self._speaks_up:
+            return []
+        self._speaks_up = None
+        return self._translator.quiet(self._quiet_s)

@@ -381,6 +381,16 @@ def recorded_names(folder: Path) -> dict[str, set[str]]:
     return found
 
 
+def own_names(engine: str) -> set[str]:
+    """The tools that the engine's own adapter names, as it writes them."""
+    file = ROOT / "adapters" / f"{engine}.yaml"
+    if not file.exists():
+        return set()
+    tools = YAML(typ="safe").load(file.read_text(encoding="utf-8")).get("tools", [])
+    names = (tool["name"] for tool in tools if isinstance(tool, dict))
+    return {n for name in names for n in (name if isinstance(name, list) else [name])}
+
+
 @pytest.mark.parametrize("folder", STREAMS, ids=["fixtures", "recordings"])
 def test_every_recorded_tool_is_known(folder):
     if not any(folder.glob("**/*.jsonl")):
@@ -391,6 +401,6 @@ def test_every_recorded_tool_is_known(folder):
         (engine, name)
         for engine, names in recorded.items()
         for name in names
-        if name.lower() not in MADE_UP and entry_for(name) is None
+        if name.lower() not in MADE_UP and entry_for(name) is None and name not in own_names(engine)
     }
     assert unknown == set()
