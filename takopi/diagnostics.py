@@ -127,14 +127,29 @@ def _excerpt(span: Span) -> tuple[str, str, int]:
     return text, _pad(text[:begin]), caret
 
 
-def _render_span(span: Span, label: str, gutter: int, mark: str) -> list[str]:
-    text, pad, width = _excerpt(span)
-    number = str(span.line).rjust(gutter)
+def _visible(text: str) -> str:
+    """Control characters as their pictures: an excerpt must not steer the terminal."""
+    return "".join(c if c == "\t" or ord(c) >= 32 else chr(0x2400 + ord(c)) for c in text)
+
+
+def _render_file(marks: Sequence[tuple[Span, str, str]], gutter: int) -> list[str]:
+    """Lines of one file in their order, under each the marks of its spans with their labels."""
     blank = " " * gutter
-    return [
-        f"{number} | {text}".rstrip(),
-        f"{blank} | {pad}{mark * width} {label}".rstrip(),
-    ]
+    lines: list[str] = []
+    before = 0
+    for number in sorted({span.line for span, _, _ in marks}):
+        if before and number > before + 1:
+            lines.append(f"{blank} ⋮")
+        before = number
+        here = [mark for mark in marks if mark[0].line == number]
+        # One excerpt for all marks, about the first; of a line too long for that, one for each.
+        whole = len(here[0][0].text) <= _EXCERPT_WIDTH
+        for index, (span, sign, label) in enumerate(here):
+            text, pad, width = _excerpt(span)
+            if index == 0 or not whole:
+                lines.append(f"{str(number).rjust(gutter)} | {_visible(text)}".rstrip())
+            lines.append(f"{blank} | {pad}{sign * width} {label}".rstrip())
+    return lines
 
 
 def render_text(diagnostic: Diagnostic) -> str:
@@ -143,20 +158,21 @@ def render_text(diagnostic: Diagnostic) -> str:
     span = diagnostic.span
     if span is None:
         if diagnostic.path:
-            lines.append(f"  --> {diagnostic.path}")
+            lines.append(f" --> {diagnostic.path}")
         if diagnostic.help:
             lines.append(f"  = help: {diagnostic.help}")
         return "\n".join(lines)
-    shown = [span, *(s for s, _ in diagnostic.related)]
-    gutter = max(len(str(s.line)) for s in shown)
+    marks = [(span, "^", diagnostic.path or "")]
+    marks += [(other, "-", label) for other, label in diagnostic.related]
+    gutter = max(len(str(mark[0].line)) for mark in marks)
     blank = " " * gutter
-    lines.append(f"{blank}--> {span.file}:{span.line}:{span.column}")
-    lines.append(f"{blank} |")
-    lines += _render_span(span, diagnostic.path or "", gutter, "^")
-    for other, label in diagnostic.related:
-        if other.file != span.file:
-            lines.append(f"{blank}::: {other.file}:{other.line}:{other.column}")
-        lines += _render_span(other, label, gutter, "-")
+    lines += [f"{blank}--> {span.file}:{span.line}:{span.column}", f"{blank} |"]
+    for file in dict.fromkeys(mark[0].file for mark in marks):
+        inside = [mark for mark in marks if mark[0].file == file]
+        if file != span.file:
+            other = inside[0][0]
+            lines.append(f"{blank}::: {file}:{other.line}:{other.column}")
+        lines += _render_file(inside, gutter)
     if diagnostic.help:
         lines.append(f"{blank} = help: {diagnostic.help}")
     return "\n".join(lines)

@@ -10,8 +10,8 @@ from takopi.adapters.functions import FUNCTIONS, EvaluationError
 from takopi.adapters.jmes import Evaluator, Expression, compile_expression
 from takopi.adapters.lint import accesses, calls, lint
 from takopi.adapters.scope import Place, Scope
-from takopi.adapters.source import Node, format_path
-from takopi.adapters.syntax import ExpressionError, Token, tokens
+from takopi.adapters.source import Node, comment_after, format_path
+from takopi.adapters.syntax import ExpressionError, Token, parse, tokens
 from takopi.adapters.template import (
     ExpressionPart,
     TemplateError,
@@ -172,18 +172,25 @@ class ExpressionCompiler:
             length = error.length if error.offset is not None else len(text)
             span = node.span_within(offset + at, length)
             code = "regex" if "regular expression" in error.message else "expression"
-            # A trap explains a syntax error better than the parser does.
-            self.problem(code, error.message, span, path, error.help)
+            cut = comment_after(node) is not None
+            advice = "` #` begins a comment in YAML: quote the whole value" if cut else error.help
+            self.problem(code, error.message, span, path, advice)
+            if _parses(text):  # wrong, but not in its syntax: it may hold traps besides
+                self._note_traps(node, text, offset, path)
+                self._note_reads(node, tokens(text), offset, path)
             return NULL
+        self._note_traps(node, text, offset, path)
         found = tokens(text)
-        for trap in lint(text, found):
-            span = node.span_within(offset + trap.start, trap.length)
-            self.problem(trap.code, trap.message, span, path, trap.help)
         self._check_places(node, found, offset, path, where)
         reads_state = self._note_reads(node, found, offset, path)
         place = Place(node.source.file, node.span.line, format_path(path))
         self.compiled.append((place, expression))
         return Value(_guarded(expression, place), expression.constant, reads_state)
+
+    def _note_traps(self, node: Node, text: str, offset: int, path: Path) -> None:
+        for trap in lint(text, tokens(text)):
+            span = node.span_within(offset + trap.start, trap.length)
+            self.problem(trap.code, trap.message, span, path, trap.help)
 
     def _check_places(
         self, node: Node, found: list[Token], offset: int, path: Path, where: str
@@ -221,6 +228,14 @@ class ExpressionCompiler:
                     did_you_mean(access.field, RUN_FIELDS),
                 )
         return reads_state
+
+
+def _parses(text: str) -> bool:
+    try:
+        parse(text)
+    except ExpressionError:
+        return False
+    return True
 
 
 def _guarded(expression: Expression, place: Place) -> Evaluator:

@@ -181,14 +181,14 @@ def _unknown_key(root: Node, path: Path) -> Diagnostic:
     if "(" in key or ")" in key or "'" in key:
         advice = "a comma inside `{…}` separates keys: put the expression in quotes"
     else:
-        advice = did_you_mean(key, known) or ""
+        advice = did_you_mean(key, known) or "`takopi adapters schema` describes every key"
     node = holder.key_node(key) or holder
     return Diagnostic(
         "unknown-key",
         f"unknown key `{key}`",
         node.span,
         path=format_path(path),
-        help=advice or None,
+        help=advice,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from takopi.adapters.positions import character_offsets
+from takopi.adapters.yaml_errors import Complaint, explain
 from takopi.diagnostics import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -145,13 +146,12 @@ def parse(source: Source) -> tuple[Node | None, list[Diagnostic]]:
         return None, [_reader_error(source, error)]
     if composed is None:
         span = source.span(0, 1)
-        return None, [
-            Diagnostic("syntax", "the file is empty", span, help="see `takopi adapters schema`")
-        ]
+        advice = "begin with `adapter: 1`, or let `takopi adapters new` write a first version"
+        return None, [Diagnostic("syntax", "the file is empty", span, help=advice)]
     builder = _Builder(source)
     root = builder.build(composed)
     if root is not None:
-        builder.diagnostics += _lost_in_comments(source, root)
+        builder.diagnostics += _lost_in_comments(root)
     return root, builder.diagnostics
 
 
@@ -193,32 +193,23 @@ def _reader_error(source: Source, error: Exception) -> Diagnostic:
     )
 
 
-_SYNTAX_HELP = [
-    (
-        "mapping values are not allowed",
-        "quote a text that contains `: `, and check the indentation",
-    ),
-    ("cannot start any token", "quote a text that begins with one of ` @ % ` or a tab"),
-    ("did not find expected ',' or '}'", "close the `{`, and quote expressions inside `{…}`"),
-    ("did not find expected ',' or ']'", "close the `[`, and quote expressions inside `[…]`"),
-    ("did not find expected key", "check the indentation of this line and the one before"),
-    ("unknown escape character", "use single quotes: they keep backslashes as they are"),
-    ("undefined alias", "a text that begins with `*` must be quoted"),
-    ("found another document", "an adapter is one document: remove the `---`"),
-    ("unexpected end of stream", "a quote or bracket is not closed"),
-]
-
-
 def _syntax_error(source: Source, error: MarkedYAMLError) -> Diagnostic:
-    mark = error.problem_mark or error.context_mark
-    at = mark.index if mark is not None else 0
-    problem = str(error.problem or error.context or error).strip()
-    advice = next((text for part, text in _SYNTAX_HELP if part in problem), None)
+    at = error.problem_mark or error.context_mark
+    begin = error.context_mark or at
+    found = explain(
+        source.text,
+        Complaint(
+            str(error.problem or error).strip(),
+            str(error.context or ""),
+            at.index if at is not None else 0,
+            begin.index if begin is not None else 0,
+        ),
+    )
     related: tuple[tuple[Span, str], ...] = ()
-    if error.context and error.context_mark is not None and error.context_mark.index != at:
-        begin = error.context_mark.index
-        related = ((source.span(begin, begin + 1), str(error.context)),)
-    return Diagnostic("syntax", problem, source.span(at, at + 1), help=advice, related=related)
+    if found.other is not None:
+        related = ((source.span(found.other, found.other + 1), found.label),)
+    span = source.span(found.start, found.end)
+    return Diagnostic("syntax", found.message, span, help=found.help, related=related)
 
 
 class _Builder:
@@ -229,6 +220,7 @@ class _Builder:
         self.diagnostics: list[Diagnostic] = []
         self.count = 0
         self.active: set[int] = set()
+        self.top: YamlNode = None  # the key of the document that is being built
 
     def build(self, node: YamlNode) -> Node | None:
         """The root, or None when aliases make the document endless or far too large."""
@@ -250,7 +242,7 @@ class _Builder:
             deep = len(path) > MAX_DEPTH
             what = "values are nested too deep" if deep else "aliases multiply into too many values"
             advice = _NESTING_HELP if deep else "write the values out, or use fewer aliases"
-            raise _TooLarge(self._at(node, what, advice))
+            raise _TooLarge(self._at(node if deep else self.top, what, advice))
         if id(node) in self.active:
             advice = "an anchor cannot be used inside its own value"
             raise _TooLarge(self._at(node, "an alias that contains itself", advice))
@@ -326,6 +318,8 @@ class _Builder:
                     help="quote a text that begins with `{` or `[`",
                 )
                 continue
+            if not path:
+                self.top = key_node
             key = self._key(key_node, path)
             name = str(key.scalar)
             if name in first:
@@ -363,7 +357,13 @@ class _Builder:
         built = self._node(node, (*path, "<<"))
         parts = built.items if built.kind == "list" else [built]
         if any(part.kind != "map" for part in parts):
-            self.problem("syntax", "`<<` merges mappings only", node, path=format_path(path))
+            self.problem(
+                "syntax",
+                "`<<` merges mappings only",
+                node,
+                path=format_path(path),
+                help="give it the `*name` of a mapping marked `&name`, or a list of them",
+            )
             return []
         return [entry for part in parts for entry in part.entries]
 
@@ -405,23 +405,27 @@ def _walk(node: Node) -> Iterator[Node]:
         yield from _walk(value)
 
 
-def _lost_in_comments(source: Source, root: Node) -> list[Diagnostic]:
+def comment_after(node: Node) -> Span | None:
+    """The comment that ends a plain text, from the white space before its ``#``."""
+    if node.kind != "scalar" or node.style is not None or node.start == node.end:
+        return None
+    found = _COMMENT.match(node.source.text, node.end)
+    return node.source.span(node.end, found.end()) if found else None
+
+
+_COMMENT = re.compile(r"[ \t]+#[^\r\n]*")
+
+
+def _lost_in_comments(root: Node) -> list[Diagnostic]:
     """Plain texts whose template was cut off by `` #``, which begins a YAML comment."""
     found = []
     for node in _walk(root):
-        if node.kind != "scalar" or node.style is not None or node.start == node.end:
-            continue
-        rest = source.text[node.end :].split("\n", 1)[0]
-        if not re.match(r"[ \t]+#", rest):
+        comment = comment_after(node)
+        if comment is None:
             continue
         text = str(node.scalar)
-        if "${" in rest or text.count("${") > text.count("}"):
-            found.append(
-                Diagnostic(
-                    "syntax",
-                    "the text after ` #` is a YAML comment and is not part of the value",
-                    source.span(node.end, node.end + len(rest)),
-                    help="quote the whole value",
-                )
-            )
+        lost = comment.text[comment.column - 1 :]
+        if "${" in lost or ("${" in text and text.count("${") > text.count("}")):
+            message = "the text after ` #` is a YAML comment and is not part of the value"
+            found.append(Diagnostic("syntax", message, comment, help="quote the whole value"))
     return found
