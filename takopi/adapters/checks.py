@@ -51,37 +51,24 @@ def identity(root: Node, stem: str | None) -> list[Diagnostic]:
 
 def resume_roundtrip(form: ResumeFormat, node: Node) -> list[Diagnostic]:
     """The line, rendered for sample tokens, must be understood and give the same token back."""
+    key = "regex" if node.get("regex") else "line"
+    span, path = (node.get(key) or node).span, f"resume.{key}"
     understood = 0
     for token in SAMPLE_TOKENS:
         line = form.format(token)
         for shown in (line, f"`{line}`"):
             back = form.extract(f"answer\n\n{shown}\n")
-            if back is None:
-                continue
-            if back != token:
-                where = node.get("regex") or node.get("line") or node
-                return [
-                    Diagnostic(
-                        "resume-roundtrip",
-                        f"the line `{line}` gives back `{back}`, not `{token}`",
-                        where.span,
-                        "resume",
-                        "let the group `token` match the token and nothing else",
-                    )
-                ]
-            understood += 1
+            if back is not None and back != token:
+                message = f"the line `{line}` gives back `{back}`, not `{token}`"
+                advice = "let the group `token` match the token and nothing else"
+                return [Diagnostic("resume-roundtrip", message, span, path, advice)]
+            understood += back is not None
     if understood:
         return []
-    where = node.get("regex") or node.get("line") or node
-    return [
-        Diagnostic(
-            "resume-roundtrip",
-            f"the line `{form.format(SAMPLE_TOKENS[0])}` is not matched by its own regular expression",
-            where.span,
-            "resume",
-            "leave `regex` out to have it built from `line`, or make both say the same",
-        )
-    ]
+    line = form.format(SAMPLE_TOKENS[0])
+    message = f"the line `{line}` is not matched by its own regular expression"
+    advice = "leave `regex` out to have it built from `line`, or make both say the same"
+    return [Diagnostic("resume-roundtrip", message, span, path, advice)]
 
 
 def resume_overlap(

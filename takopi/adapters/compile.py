@@ -11,7 +11,7 @@ from typing import Any
 from takopi.adapters import checks
 from takopi.adapters.adapter import Adapter, Argument, EnvPlan, Hint, SessionPlan
 from takopi.adapters.document import Parents, load_document
-from takopi.adapters.expressions import NULL, ExpressionCompiler, Value, constant
+from takopi.adapters.expressions import NULL, REGEX_HELP, ExpressionCompiler, Value, constant
 from takopi.adapters.model import AdapterSpec
 from takopi.adapters.resume import ResumeFormat, build_regex
 from takopi.adapters.rules import (
@@ -179,6 +179,8 @@ class _Build:
             return None
         path = ("resume", "line")
         line = self.compiler.text(line_node, path, "resume")
+        if not self._holds_token(line_node, path):
+            return None
         regex_node = resume.get("regex")
         if regex_node is not None and isinstance(regex_node.scalar, str):
             pattern = self._regex(regex_node, ("resume", "regex"), group="token")
@@ -190,33 +192,46 @@ class _Build:
         self.compiler.diagnostics += checks.resume_roundtrip(form, resume)
         return form
 
-    def _regex_of_line(self, node: Node, path: Path) -> re.Pattern[str] | None:
+    def _holds_token(self, node: Node, path: Path) -> bool:
+        """Whether the line is a command with the token in it; a broken template may be."""
         try:
             parts = split_template(str(node.scalar))
         except TemplateError:
-            return None  # reported when the line was compiled
-        found: list[str | None] = []
-        for part in parts:
-            if isinstance(part, ExpressionPart):
-                if part.text != "token":
-                    self.compiler.problem(
-                        "regex",
-                        "a line that computes its token needs a `regex`",
-                        node.span_within(part.offset, len(part.text)),
-                        path,
-                        "write `${token}`, or give `resume.regex`",
-                    )
-                    return None
-                found.append(None)
-            else:
-                found.append(part)
-        if found.count(None) != 1:
+            return False  # reported when the line was compiled
+        words = "".join(part for part in parts if isinstance(part, str))
+        reads = [p for p in parts if isinstance(p, ExpressionPart) and "token" in p.text]
+        if words.strip() and reads:
+            return True
+        message = "the line has no command" if reads else "the line does not hold the token"
+        self.compiler.problem(
+            "resume-roundtrip",
+            message,
+            node.span,
+            path,
+            "write the command that reopens a session, such as `acme --resume ${token}`",
+        )
+        return False
+
+    def _regex_of_line(self, node: Node, path: Path) -> re.Pattern[str] | None:
+        parts = split_template(str(node.scalar))
+        computed = [p for p in parts if isinstance(p, ExpressionPart) and p.text != "token"]
+        if computed:
+            self.compiler.problem(
+                "regex",
+                "a line that computes its token needs a `regex`",
+                node.span_within(computed[0].offset, len(computed[0].text)),
+                path,
+                "write `${token}`, or give `resume.regex`",
+            )
+            return None
+        found = [None if isinstance(part, ExpressionPart) else part for part in parts]
+        if found.count(None) > 1:
             self.compiler.problem(
                 "resume-roundtrip",
-                "the line must hold `${token}` once",
+                "the line holds `${token}` more than once",
                 node.span,
                 path,
-                "write the command that reopens a session, such as `acme --resume ${token}`",
+                "write it once, or give `resume.regex`",
             )
             return None
         return build_regex(found)
@@ -231,9 +246,10 @@ class _Build:
             at = getattr(error, "pos", None)
             self.compiler.problem(
                 "regex",
-                f"not a regular expression: {getattr(error, 'msg', error)}",
+                f"not a regular expression: {str(getattr(error, 'msg', error)).lower()}",
                 node.span if at is None else node.span_within(min(at, len(text) - 1), 1),
                 path,
+                REGEX_HELP,
             )
             return None
         if group is not None and group not in pattern.groupindex:

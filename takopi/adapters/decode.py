@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from typing import Any
@@ -20,6 +21,9 @@ def decode_line(raw: bytes) -> dict[str, Any] | None:
     try:
         data = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        start = raw[:64].removeprefix(codecs.BOM_UTF8).lstrip()
+        if start and start[:1] != b"{":  # plain text, perhaps of many megabytes
+            return None
         try:
             data = _decode_leniently(raw.decode("utf-8-sig", errors="replace"))
         except (ValueError, RecursionError):

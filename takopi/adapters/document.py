@@ -65,15 +65,12 @@ def _parent(
 def _broken(extends: Node, problems: list[Diagnostic] | tuple[Diagnostic, ...]) -> Diagnostic:
     first = next((p for p in problems if p.severity == "error"), None)
     why = f": {first.message}" if first else ""
-    related = ((first.span, "in its own file"),) if first and first.span else ()
-    return Diagnostic(
-        "schema",
-        f"the adapter it extends, `{extends.scalar}`, is broken{why}",
-        extends.span,
-        "extends",
-        f"run `takopi adapters validate {extends.scalar}`",
-        related=related,
-    )
+    message = f"the adapter it extends, `{extends.scalar}`, is broken{why}"
+    advice: str | None = f"run `takopi adapters validate {extends.scalar}`"
+    if first and first.path == "extends":  # a circle, or a grandparent that is missing
+        message, advice = first.message, first.help
+    related = ((first.span, "here"), *first.related) if first and first.span else ()
+    return Diagnostic("schema", message, extends.span, "extends", advice, related=related)
 
 
 def _problem(node: Node, message: str, advice: str) -> Diagnostic:

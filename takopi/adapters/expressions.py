@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from takopi.diagnostics import Diagnostic, Span, did_you_mean
 Path = tuple[str | int, ...]
 
 RUN_FIELDS = ("prompt", "resume", "session", "model", "reasoning", "cwd", "engine")
+REGEX_HELP = "write `\\` before a character that is meant as itself: `\\(`"
 _PLACE_NAMES = {
     "event": "in mapping fields, where there is a line",
     "command": "in command-line fields",
@@ -138,7 +140,7 @@ class ExpressionCompiler:
                 str(error),
                 node.span_within(error.offset, 2),
                 path,
-                "write `$${` for a literal `${`; a text with ` #` must be quoted",
+                "close it with `}`, or write `$${` for a literal `${`",
             )
             return NULL
         if len(parts) == 1:
@@ -172,9 +174,7 @@ class ExpressionCompiler:
             length = error.length if error.offset is not None else len(text)
             span = node.span_within(offset + at, length)
             code = "regex" if "regular expression" in error.message else "expression"
-            cut = comment_after(node) is not None
-            advice = "` #` begins a comment in YAML: quote the whole value" if cut else error.help
-            self.problem(code, error.message, span, path, advice)
+            self.problem(code, error.message, span, path, _advice(error, node, text))
             if _parses(text):  # wrong, but not in its syntax: it may hold traps besides
                 self._note_traps(node, text, offset, path)
                 self._note_reads(node, tokens(text), offset, path)
@@ -228,6 +228,19 @@ class ExpressionCompiler:
                     did_you_mean(access.field, RUN_FIELDS),
                 )
         return reads_state
+
+
+def _advice(error: ExpressionError, node: Node, text: str) -> str | None:
+    """The error's own help, or what only the place of the expression tells."""
+    if comment_after(node) is not None:
+        return "` #` begins a comment in YAML: quote the whole value"
+    if error.help is None and not text.strip():
+        return "write an expression between the braces, or `$${` for a literal `${`"
+    if error.help is None and error.message.startswith("bad regular expression"):
+        return REGEX_HELP
+    if error.help is None and re.search(r"\{\s*\}", text):
+        return "write `` `{}` `` for an empty object"
+    return error.help
 
 
 def _parses(text: str) -> bool:

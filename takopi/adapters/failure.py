@@ -11,8 +11,8 @@ from takopi.adapters.adapter import Hint
 
 TAIL_CHARS = 4_000  # of the last stderr, and of the last stdout, in an error
 
-# CSI and OSC sequences, and other two-character escapes.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+# CSI and OSC sequences, and the other escapes, which end with their first letter or digit.
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 

@@ -85,6 +85,12 @@ def _closing(tokens: Sequence[Token], index: int) -> int:
     return len(tokens) - 1
 
 
+def _meant_as_text(name: str) -> bool:
+    """Names that need their quotes have a letter and no space: ``"a-b"``, ``"@type"``."""
+    spaced = re.search(r"\s", name) is not None
+    return spaced or _IDENTIFIER.match(name) is not None or re.search(r"\w", name) is None
+
+
 def _quoted_literals(text: str, tokens: Sequence[Token]) -> Iterator[Finding]:
     for i, token in enumerate(tokens):
         if token.type != "quoted_identifier":
@@ -92,8 +98,8 @@ def _quoted_literals(text: str, tokens: Sequence[Token]) -> Iterator[Finding]:
         before, after = _type(tokens, i - 1) if i else "eof", _type(tokens, i + 1)
         if before == "dot" or after in ("dot", "colon"):
             continue
-        compared = before in _COMPARATORS
-        if not compared and not _IDENTIFIER.match(str(token.value)):
+        compared = before in _COMPARATORS or after in _COMPARATORS
+        if not compared and not _meant_as_text(str(token.value)):
             continue
         value = str(token.value).replace("'", "\\'")
         yield Finding(
@@ -101,9 +107,9 @@ def _quoted_literals(text: str, tokens: Sequence[Token]) -> Iterator[Finding]:
             f"double quotes name a field: this reads the field `{token.value}`",
             token.start,
             token.end - token.start,
-            f"write '{value}' for the text, or {token.value} without quotes for the field"
+            f"write `'{value}'` for the text, or `{token.value}` without quotes for the field"
             if _IDENTIFIER.match(str(token.value))
-            else f"write '{value}' for the text",
+            else f"write `'{value}'` for the text",
         )
 
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from takopi.ids import ID_PATTERN
 from takopi.model import ActionKind, ActionPhase
@@ -23,14 +30,25 @@ Seconds: TypeAlias = (
     Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, ge=0)]
 )
 Literal_: TypeAlias = Text | Flag | Number | None
+OPTION_PATTERN = r"^[a-z][a-z0-9_]*$"
+PATH_PATTERN = r"^[^.]+(\.[^.]+)*$"
+MatchSpec: TypeAlias = dict[
+    Annotated[str, StringConstraints(pattern=PATH_PATTERN)],
+    Literal_ | Annotated[list[Literal_], Field(min_length=1)],
+]
 
 # A JMESPath expression, a template (a text with `${ EXPR }`), a constant, or a mapping or list of them.
-Expr: TypeAlias = Annotated[
-    Any,
-    Field(
-        description="a JMESPath expression; a text with `${ EXPR }` is a template; a mapping or list is evaluated leaf by leaf"
-    ),
-]
+EXPRESSION_TYPES = ["string", "number", "boolean", "null", "object", "array"]
+Expr: TypeAlias = Annotated[Any, WithJsonSchema({"type": EXPRESSION_TYPES})]
+
+
+class KeyProblem(ValueError):
+    """Keys that do not go together; ``key`` is where to point."""
+
+    def __init__(self, key: str, message: str, help: str) -> None:
+        super().__init__(message)
+        self.key = key
+        self.help = help
 
 
 class Model(BaseModel):
@@ -52,11 +70,20 @@ Arg: TypeAlias = Text | Number | Condition
 class OptionSpec(Model):
     """One key that `[<engine>]` in takopi.toml may hold."""
 
-    type: Literal["string", "boolean", "integer", "number", "list", "table"]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["items"]},
+            "then": {"properties": {"type": {"const": "list"}}},
+        }
+    )
+
+    type: Literal["string", "boolean", "integer", "number", "list", "table"] = Field(
+        description="string, boolean, integer, number, list or table"
+    )
     items: Literal["string", "boolean", "integer", "number"] | None = Field(
         None, description="type of a list's items (default: string)"
     )
-    default: Any = Field(None, description="the value when the user gives none")
+    default: Any = Field(None, description="the value when the user gives none, as it is")
     choices: list[Literal_] | None = Field(None, min_length=1, description="the values allowed")
     forbid: list[NonEmpty] | None = Field(
         None,
@@ -67,7 +94,8 @@ class OptionSpec(Model):
     @model_validator(mode="after")
     def _consistent(self) -> OptionSpec:
         if self.items is not None and self.type != "list":
-            raise ValueError("`items` is for options of type `list`")
+            advice = "write `type: list`, or delete `items`"
+            raise KeyProblem("items", "`items` is for options of type `list`", advice)
         return self
 
 
@@ -98,7 +126,14 @@ class ResumeSpec(Model):
 class SessionSpec(Model):
     """Where the stream tells its session id."""
 
-    match: dict[NonEmpty, Literal_ | list[Literal_]] | None = Field(
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [key]} for key in ("id", "text", "create")],
+            "not": {"required": ["id", "text"]},
+        }
+    )
+
+    match: MatchSpec | None = Field(
         None, min_length=1, description="which lines may give the session; absent: any line"
     )
     id: Expr = Field(None, description="expression for the session id")
@@ -119,11 +154,10 @@ class SessionSpec(Model):
     @model_validator(mode="after")
     def _one_source(self) -> SessionSpec:
         if self.id is not None and self.text is not None:
-            raise ValueError("`text` stands instead of `id`: give one of the two")
+            raise KeyProblem("text", "`text` stands instead of `id`", "keep one of the two")
         if self.id is None and self.text is None and self.create is None:
-            raise ValueError(
-                "one of `id`, `text` or `create` must say where the session comes from"
-            )
+            message = "nothing says where the session comes from"
+            raise KeyProblem("", message, "write `id`, `text` or `create`")
         return self
 
 
@@ -189,7 +223,11 @@ class OutcomeSpec(Model):
 class Rule(Model):
     """What one kind of line means. The first rule that matches is the only one that acts."""
 
-    match: dict[NonEmpty, Literal_ | list[Literal_]] = Field(
+    model_config = ConfigDict(
+        json_schema_extra={"dependentRequired": {"each": ["rules"], "rules": ["each"]}}
+    )
+
+    match: MatchSpec = Field(
         min_length=1,
         description="dotted paths and the literal, or list of literals, each must equal",
     )
@@ -209,8 +247,14 @@ class Rule(Model):
 
     @model_validator(mode="after")
     def _each_has_rules(self) -> Rule:
-        if (self.each is None) != (self.rules is None):
-            raise ValueError("`each` and `rules` belong together: give both or none")
+        if self.each is None and self.rules is not None:
+            raise KeyProblem(
+                "rules", "`rules` without `each`", "say with `each` whose items they are for"
+            )
+        if self.each is not None and self.rules is None:
+            raise KeyProblem(
+                "each", "`each` without `rules`", "say with `rules` what its items mean"
+            )
         return self
 
 
@@ -225,6 +269,24 @@ class Hint(Model):
 
 class AdapterSpec(Model):
     """Everything takopi knows about one engine's command line and its JSON-lines stream."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "dependentSchemas": {
+                "resume": {
+                    "anyOf": [
+                        {"properties": {"resume": {"type": "null"}}},
+                        {
+                            "not": {
+                                "properties": {"session": {"type": "null"}},
+                                "required": ["session"],
+                            }
+                        },
+                    ]
+                }
+            }
+        }
+    )
 
     adapter: Literal[1] = Field(description="format version")
     id: Annotated[str, StringConstraints(strict=True, pattern=ID_PATTERN)] = Field(
@@ -247,8 +309,8 @@ class AdapterSpec(Model):
     version_args: list[Text] = Field(
         ["--version"], description="arguments that print the CLI's version"
     )
-    options: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], OptionSpec] = (
-        Field({}, description="what `[<id>]` in takopi.toml may hold")
+    options: dict[Annotated[str, StringConstraints(pattern=OPTION_PATTERN)], OptionSpec] = Field(
+        {}, description="what `[<id>]` in takopi.toml may hold"
     )
     args: list[Arg] = Field(
         description="arguments; `${ EXPR }` that gives a list is spliced, null drops the argument"
@@ -281,7 +343,8 @@ class AdapterSpec(Model):
     @model_validator(mode="after")
     def _session_unless_no_resume(self) -> AdapterSpec:
         if self.session is None and self.resume is not None:
-            raise ValueError("`session` may be null only with `resume: null`")
+            advice = "write where the session id comes from, or `resume: null`"
+            raise KeyProblem("session", "`session` may be null only with `resume: null`", advice)
         return self
 
 

@@ -32,6 +32,17 @@ class Recording:
     version: str | None = None
 
 
+# What is read of a meta file.
+_META: dict[str, type] = {
+    "stderr": str,
+    "exit_code": int,
+    "resume": str,
+    "cwd": str,
+    "cli": str,
+    "version": str,
+}
+
+
 def load_recording(path: Path) -> Recording:
     """Read a fixture folder, or a bare stream with an optional ``<name>.meta.json`` beside it.
 
@@ -56,11 +67,10 @@ def load_recording(path: Path) -> Recording:
             raise TakopiError(f"cannot read {meta}: {error}") from error
     if not isinstance(facts, dict):
         raise TakopiError(f"cannot read {meta}: it must hold a JSON object")
-    known = {
-        k: facts[k]
-        for k in ("stderr", "exit_code", "resume", "cwd", "cli", "version")
-        if facts.get(k) is not None
-    }
+    known = {key: facts[key] for key in _META if facts.get(key) is not None}
+    for key, value in known.items():
+        if type(value) is not _META[key]:
+            raise TakopiError(f"cannot read {meta}: `{key}` must be of type {_META[key].__name__}")
     return Recording(path=stream, stdout=stdout, **known)
 
 
@@ -79,7 +89,7 @@ def replay(translator: Translator, recording: Recording) -> Iterator[list[Takopi
     splitter = LineSplitter()
     for line in [*splitter.feed(recording.stdout), *splitter.flush()]:
         yield translator.skipped(line) if isinstance(line, Oversized) else translator.line(line)
-    for text in recording.stderr.splitlines():
+    for text in recording.stderr.split("\n"):
         yield translator.stderr(text.encode("utf-8", "replace"))
     yield translator.finish(recording.exit_code)
 

@@ -44,7 +44,7 @@ class ActionPlan:
     exit_code: Value | None
     ok: Value | None
     detail: Value | None
-    reads_state: bool
+    reads_state: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +70,7 @@ class Rule:
     complete: OutcomePlan | None
     each: Evaluator | None
     rules: RuleSet | None
-    reads_state: bool  # whether anything it does on its own node reads state()
+    reads_state: bool = False
     inherited: bool = False
 
 

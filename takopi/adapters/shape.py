@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from takopi.adapters.model import (
+    EXTENDABLE_LISTS,
+    OPTION_PATTERN,
+    PATH_PATTERN,
     ActionSpec,
     AdapterSpec,
     Condition,
     EnvSpec,
     Hint,
+    KeyProblem,
     Model,
     OptionSpec,
     OutcomeSpec,
@@ -22,7 +26,8 @@ from takopi.adapters.model import (
     ToolSpec,
 )
 from takopi.adapters.source import Node, format_path, plain, resolve
-from takopi.diagnostics import Diagnostic, did_you_mean, suggest
+from takopi.diagnostics import Diagnostic, Span, did_you_mean, suggest
+from takopi.ids import ID_PATTERN
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -120,9 +125,15 @@ def _explain(root: Node, errors: list[ErrorDetails]) -> tuple[list[Diagnostic], 
             continue  # one member of a union was meant; its own problems say it better
         found += _at(root, path, group)
         if all(error["type"] not in ("missing", "value_error") for _, error in group):
-            # Without one of its keys a `match` would match more: it goes as a whole.
-            wrong.add(path[: path.index("match") + 1] if "match" in path else path)
+            wrong.add(_spoilt(path))
     return found, wrong
+
+
+def _spoilt(path: Path) -> Path:
+    """What is no longer what was meant when the value at ``path`` is wrong."""
+    if "match" in path:  # without one of its keys it would match more
+        return path[: path.index("match") + 1]
+    return path[:-1] if is_cut_expression(str(path[-1])) else path
 
 
 def _document_path(root: Node, error: ErrorDetails) -> tuple[Path, Path]:
@@ -145,51 +156,82 @@ def _document_path(root: Node, error: ErrorDetails) -> tuple[Path, Path]:
 
 
 def _at(root: Node, path: Path, group: list[tuple[Path, ErrorDetails]]) -> list[Diagnostic]:
-    node, _ = resolve(root, path)
-    missing = [m[0] for m, e in group if e["type"] == "missing"]
-    types = {e["type"] for _, e in group}
-    found: list[Diagnostic] = []
-    if "extra_forbidden" in types:
+    errors = [error for _, error in group]
+    missing = [str(keys[0]) for keys, error in group if error["type"] == "missing"]
+    if any(error["type"] == "extra_forbidden" for error in errors):
         return [_unknown_key(root, path)]
     if missing:
-        found += [
-            Diagnostic(
-                "schema",
-                f"`{key}` is missing" + (f" in `{format_path(path)}`" if path else ""),
-                node.source.span(node.start, node.start + 1),
-                path=format_path((*path, str(key))),
-                help=_describe(path, str(key)),
-            )
-            for key in missing
-        ]
-        return found
-    return [_wrong(node, path, group)]
+        return [_missing(root, path, key) for key in missing]
+    if errors[0]["loc"] and errors[0]["loc"][-1] == "[key]":
+        return [_bad_key(root, path, errors[0])]
+    if errors[0]["type"] == "value_error":
+        return [_key_problem(root, path, errors[0])]
+    return [_wrong(root, path, errors)]
 
 
-def _describe(path: Path, key: str) -> str | None:
+def _name_of(root: Node, path: Path) -> Span:
+    """What a mapping is called by: the key it stands under, or its own first key."""
+    node, _ = resolve(root, path)
+    holder, _ = resolve(root, path[:-1])
+    key = holder.key_node(str(path[-1])) if path else None
+    if key is None and node.entries:
+        key = node.entries[0][0]
+    return key.span if key is not None else node.span
+
+
+def _missing(root: Node, path: Path, key: str) -> Diagnostic:
+    message = f"`{key}` is missing" + (f" in `{format_path(path)}`" if path else "")
+    advice = f"write `{key}: …`"
     model = _model_at(path)
     for name, info in model.model_fields.items() if model else ():
-        if (info.alias or name) == key:
-            return f"{key}: {info.description}" if info.description else None
-    return None
+        if (info.alias or name) == key and info.description:
+            advice += f" ({info.description})"
+    where = format_path((*path, key))
+    return Diagnostic("schema", message, _name_of(root, path), where, advice)
 
 
 def _unknown_key(root: Node, path: Path) -> Diagnostic:
     parent, key = path[:-1], str(path[-1])
     holder, _ = resolve(root, parent)
-    known = keys_of(parent)
-    if "(" in key or ")" in key or "'" in key:
+    if is_cut_expression(key):
         advice = "a comma inside `{…}` separates keys: put the expression in quotes"
     else:
-        advice = did_you_mean(key, known) or "`takopi adapters schema` describes every key"
+        advice = (
+            did_you_mean(key, keys_of(parent)) or "`takopi adapters schema` describes every key"
+        )
     node = holder.key_node(key) or holder
-    return Diagnostic(
-        "unknown-key",
-        f"unknown key `{key}`",
-        node.span,
-        path=format_path(path),
-        help=advice,
-    )
+    message = f"unknown key `{key}`"
+    return Diagnostic("unknown-key", message, node.span, format_path(path), advice)
+
+
+def is_cut_expression(key: str) -> bool:
+    """Whether a key is the rest of an expression that a comma inside ``{…}`` cut off."""
+    return any(char in key for char in "()'|&")
+
+
+_PATTERNS = {
+    ID_PATTERN: "an id is 1 to 32 of `a-z`, `0-9` and `_`",
+    OPTION_PATTERN: "an option's name is `a-z`, `0-9` and `_`, and begins with a letter",
+    PATH_PATTERN: "write names with a dot between them, such as `item.type`",
+}
+
+
+def _bad_key(root: Node, path: Path, error: ErrorDetails) -> Diagnostic:
+    holder, _ = resolve(root, path[:-1])
+    key = holder.key_node(str(path[-1])) or holder
+    empty = error["type"] == "string_too_short"
+    message = "a name must not be empty" if empty else f"`{path[-1]}` is not allowed here"
+    advice = _PATTERNS.get(error.get("ctx", {}).get("pattern", ""))
+    return Diagnostic("schema", message, key.span, format_path(path), advice)
+
+
+def _key_problem(root: Node, path: Path, error: ErrorDetails) -> Diagnostic:
+    problem: KeyProblem = error["ctx"]["error"]
+    node, _ = resolve(root, path)
+    key = node.key_node(problem.key)
+    span = key.span if key is not None else _name_of(root, path)
+    where = format_path((*path, problem.key) if problem.key else path)
+    return Diagnostic("schema", str(problem), span, where, problem.help)
 
 
 _EXPECTED = {
@@ -204,41 +246,53 @@ _EXPECTED = {
 }
 
 
-def _wrong(node: Node, path: Path, group: list[tuple[Path, ErrorDetails]]) -> Diagnostic:
-    where = format_path(path)
-    written = _shown(node)
-    span = node.span
+def _wrong(root: Node, path: Path, errors: list[ErrorDetails]) -> Diagnostic:
+    """A value of the wrong type, or one of the right type that is not allowed."""
+    node, _ = resolve(root, path)
+    ctx = {key: value for error in errors for key, value in error.get("ctx", {}).items()}
+    types = {error["type"] for error in errors}
     advice: str | None = None
-    errors = [e for _, e in group]
-    literal = next((e for e in errors if e["type"] == "literal_error"), None)
-    first = errors[0]
-    if first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
-        return Diagnostic(
-            "schema", message, node.source.span(node.start, node.start + 1), path=where or None
-        )
-    if literal is not None:
-        expected = str(literal["ctx"]["expected"])
-        words = [w.strip("' ") for w in expected.replace(" or ", ", ").split(",")]
-        advice = did_you_mean(str(node.scalar), words) or f"one of {expected}"
-        message = f"{written} is not allowed here"
-    elif first["type"] in ("too_short", "string_too_short"):
+    if "literal_error" in types:
+        message = f"{_shown(node)} is not allowed here"
+        words = [word.strip("' ") for word in ctx["expected"].replace(" or ", ", ").split(",")]
+        advice = did_you_mean(str(node.scalar), words)
+        if "pattern" in ctx and not suggest(str(node.scalar), words):
+            advice = f"{advice}; an expression is written `${{ … }}`"
+    elif types & {"too_short", "string_too_short"}:
         message = "this must not be empty"
-    elif first["type"] in ("string_pattern_mismatch", "greater_than_equal"):
-        message = f"{written} is not allowed here"
-        ctx = first["ctx"]
-        advice = (
-            f"must match `{ctx['pattern']}`"
-            if "pattern" in ctx
-            else f"must be at least {ctx['ge']}"
-        )
+    elif "pattern" in ctx:
+        message = f"{_shown(node)} is not allowed here"
+        advice = _PATTERNS.get(ctx["pattern"])
+    elif "ge" in ctx:
+        message = f"{_shown(node)} is not allowed here"
+        advice = f"it must be at least {ctx['ge']:g}"
     else:
         wanted = list(dict.fromkeys(_EXPECTED.get(e["type"], e["msg"].lower()) for e in errors))
-        message = f"expected {' or '.join(wanted)}, not {written}"
-        if "text" in wanted and isinstance(node.scalar, (bool, int, float)):
-            raw = node.source.text[node.start : node.end]
-            advice = f'quote it: "{raw}"'
-    return Diagnostic("schema", message, span, path=where or None, help=advice)
+        message = f"expected {_either(wanted)}, not {_shown(node)}"
+        advice = _advice(node, path, wanted)
+    return Diagnostic("schema", message, node.span, format_path(path), advice)
+
+
+def _either(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _advice(node: Node, path: Path, wanted: list[str]) -> str | None:
+    """What to write instead of a value of the wrong type."""
+    if "text" in wanted and isinstance(node.scalar, (bool, int, float)):
+        return f'quote it: "{node.source.text[node.start : node.end]}"'
+    if node.scalar == "inherit" and path[0] in EXTENDABLE_LISTS:
+        return "`inherit` stands for the items of the adapter that `extends` names; there is none"
+    if path[0] == "args" and node.kind == "list":
+        return "write each argument as an item of its own"
+    if "match" in path and node.kind == "map" and node.entries:
+        return f"join the names with a dot: `{path[-1]}.{node.entries[0][0].scalar}: …`"
+    if "a list" in wanted and node.kind == "scalar":
+        return "write `[…]`, or begin each item with `- ` on a line of its own"
+    if "a mapping" in wanted and "text" not in wanted:
+        keys = ", ".join(f"`{key}`" for key in keys_of(path))
+        return f"write keys and values: {keys}" if keys else "write keys and values"
+    return None
 
 
 def _shown(node: Node) -> str:
@@ -248,8 +302,8 @@ def _shown(node: Node) -> str:
         return "a list"
     if node.scalar is None:
         return "null"
-    text: Any = node.source.text[node.start : node.end].split("\n")[0]
-    return f"`{text[:60]}`"
+    written = node.source.text[node.start : node.end].splitlines()[0]
+    return f"`{written if len(written) <= 60 else written[:59] + '…'}`"
 
 
 def _merge_causes(found: list[Diagnostic]) -> list[Diagnostic]:

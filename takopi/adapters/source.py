@@ -7,6 +7,7 @@ numbers have a type, so ``on``, ``off`` and ``no`` are text.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -392,8 +393,8 @@ def _typed(text: str) -> Scalar:
         return False
     if _INT.match(text):
         return int(text)
-    if _FLOAT.match(text):
-        return float(text)
+    if _FLOAT.match(text) and math.isfinite(number := float(text)):
+        return number
     return text
 
 

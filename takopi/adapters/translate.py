@@ -59,9 +59,8 @@ _STATE_ONLY = OutcomePlan(answer=None, error=None, usage=None, ok=None)
 class Translator:
     """Applies one adapter's rules to one run.
 
-    ``run``        what ``run()`` returns: prompt, resume, session, model, reasoning, cwd, engine
+    ``run``        what ``run()`` returns; its ``session`` is the one asked for or created beforehand
     ``options``    what ``options()`` returns
-    ``token``      the session asked for or created beforehand: `run["session"]`
     ``redact``     applied to text of the engine's that goes into an error (hides secrets)
     ``on_rule``    told about every rule that matches (coverage, tests)
     """

@@ -45,6 +45,10 @@ def explain(text: str, complaint: Complaint) -> Explanation:
         message = f"`{text[at : at + 2]}` is not an escape that double quotes know"
         help = "use single quotes: they keep backslashes as they are"
         return Explanation(message, at, at + 2, help)
+    line = text[: at + 1].splitlines()[-1][:-1].rstrip() if text[: at + 1].strip() else ""
+    if "expected key" in problem and line.endswith(("'", '"')):
+        help = "put the whole value in double quotes"
+        return Explanation("there is text after the closing quote", at, at + 1, help)
     for part, message, help in _MESSAGES:
         if part in problem:
             return Explanation(message, at, at + 1, help)
@@ -88,6 +92,11 @@ _MESSAGES = (
         "this stands outside of the document",
         "check the indentation of this line and the one before",
     ),
+    (
+        "did not find expected comment or line break",
+        "an unquoted `|` or `>` begins a block of text on the lines below",
+        "put the whole value in double quotes",
+    ),
     ("found another document", "a second document begins here", "one file is one adapter"),
 )
 
@@ -97,6 +106,11 @@ def _unclosed(text: str, complaint: Complaint) -> Explanation:
     between = text[complaint.begin : complaint.at]
     help = f"close the `{bracket}`, and quote texts that hold brackets, quotes or a comma"
     exclaimed = re.search(r"(?:[{\[,]|: )\s*(![^,}\]\s]*)", between)
+    template = re.search(r"(?:[{\[,]|: )\s*([^{\[,\s'\"]*\$\{[^}\n]*\}?)", text[complaint.begin :])
+    if template and complaint.begin + template.start() > complaint.at:
+        template = None
+    if template:
+        help = f'quote a text with `${{`: "{template[1]}"'
     if exclaimed:
         help = f'quote a text that begins with `!`: "{exclaimed[1]}"'
     return Explanation(

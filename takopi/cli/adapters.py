@@ -127,7 +127,7 @@ def _source(entry: Entry) -> str:
 def _cli(row: _Row) -> str:
     if row.executable is not None:
         return display_path(Path(row.executable))
-    if row.adapter is None:
+    if row.adapter is None or row.status == "bad config":
         return "-"
     install = row.adapter.spec.install
     return f"not found; {install}" if install else "not found"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import anyio
 
 from takopi.adapters.catalog import load_catalog
 from takopi.cli.logs import show_warnings
-from takopi.cli.view import View, make_view
+from takopi.cli.view import View, make_view, no_session
 from takopi.config import load_config
 from takopi.engines.jsonl import AdapterRunner, Run
 from takopi.engines.registry import build_runner
@@ -52,10 +53,18 @@ def _token(runner: AdapterRunner, resume: str | None) -> ResumeToken | None:
         return None
     if runner.adapter.resume is None:
         raise UsageError(f"{runner.adapter.name} cannot resume a session; leave out --resume")
-    token = runner.extract_resume(resume) or ResumeToken(runner.engine, resume.strip())
-    if not token.value or token.value.startswith("-"):
-        raise UsageError(f"`{resume}` is no session token; give the token or the whole resume line")
-    return token
+    text = resume.strip().removeprefix("resume:").strip()  # as this command prints it
+    token = runner.extract_resume(text)
+    if token is not None:
+        return token
+    # A token may be a path with spaces in it; other words are a line that is not this engine's.
+    if not text or text.startswith("-") or (" " in text and os.sep not in text):
+        sample = runner.adapter.resume.format("TOKEN")
+        raise UsageError(
+            f"`{resume}` is neither a session token nor a resume line of {runner.adapter.name}, "
+            f"which looks like `{sample}`"
+        )
+    return ResumeToken(runner.engine, text)
 
 
 async def _show(view: View, runner: AdapterRunner, run: Run) -> int:
@@ -77,6 +86,8 @@ async def _show(view: View, runner: AdapterRunner, run: Run) -> int:
         return EXIT_FAILURE
     line = runner.format_resume(outcome.resume) if outcome.resume is not None else ""
     view.finish(outcome, line, cancelled=bool(received) and not outcome.ok)
+    if outcome.ok and outcome.resume is None:
+        print(f"warning: {no_session(runner.adapter)}", file=sys.stderr)
     if received and not outcome.ok:
         return 128 + received[0]
     return EXIT_OK if outcome.ok else EXIT_FAILURE

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from takopi.adapters.adapter import Adapter
 from takopi.adapters.failure import strip_ansi
 from takopi.adapters.replay import event_json
 from takopi.bridge.markdown import MarkdownFormatter, format_action_line, format_elapsed
@@ -174,6 +175,8 @@ def print_outcome(
 
         print(flush=True)
         Console(highlight=False).print(Markdown("\n".join(map(strip_right, answer.split("\n")))))
+    elif not answer and outcome.ok:
+        _err("\nthe answer is empty", console, "dim")
     elif answer:
         sys.stdout.write(outcome.answer.encode("utf-8", "replace").decode() + "\n")
         sys.stdout.flush()
@@ -182,6 +185,13 @@ def print_outcome(
         _err("\n" + text, console, "red")
     if resume_line:
         _err(f"\nresume: {resume_line.strip('`')}", console, "dim")
+
+
+def no_session(adapter: Adapter) -> str:
+    """What to say when a good run told no session id."""
+    return (
+        f"no line told a session id, so this run cannot be resumed; see `session` in {adapter.file}"
+    )
 
 
 def strip_right(line: str) -> str:

@@ -11,11 +11,16 @@ CHECKOUT = Path(__file__).parents[2]
 ROOTS = (CHECKOUT.parent / "shared" / "recordings", CHECKOUT / "fixtures" / "streams")
 
 
+def _case_id(name: str) -> str:
+    """A recording's name as a fixture's folder has it."""
+    return name.replace("-", "_").replace(".", "_")
+
+
 def recorded(engine: str, name: str) -> Expected:
     """The oracle's word on one recording, from the first root that has it."""
     for root in ROOTS:
         for found, lines, meta in recordings(engine, root):
-            if found == name:
+            if _case_id(found) == _case_id(name):
                 return expect(engine, lines, meta)
     pytest.skip(f"no recording {engine}/{name} beside the checkout or among the fixtures")
 

@@ -1,0 +1,177 @@
+"""From a request to argv, stdin and environment."""
+
+import pytest
+
+from takopi.adapters.options import EngineOptions, resolve_options
+from takopi.adapters.request import MAX_ARGUMENT_BYTES, RunRequest, build_command, run_values
+from takopi.errors import RunError
+from tests.support.adapters import adapter_from
+
+
+def build(text="", request=None, *, table=None, environ=None):
+    adapter = adapter_from(text)
+    options = resolve_options(
+        adapter.id, adapter.spec.options, adapter.options_read, table or {}, "takopi.toml"
+    )
+    return build_command(adapter, request or RunRequest("do it"), options, environ or {})
+
+
+def args(text, **request):
+    table = request.pop("table", None)
+    return build(text, RunRequest(**{"prompt": "do it", **request}), table=table).args
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        " ",
+        "-rf /",
+        "--help",
+        "a 'b' \"c\" $(d) `e` \\ ; | &",
+        "two\nlines",
+        "ünï😀",
+        "*",
+        "${x}",
+    ],
+)
+def test_a_prompt_is_one_argument_as_it_is(prompt):
+    assert args('args: [--, "${run().prompt}"]', prompt=prompt) == ("--", prompt)
+
+
+def test_arguments():
+    text = """
+    options:
+      flags: {type: list, items: string}
+      level: {type: integer, default: 3}
+      on: {type: boolean, default: true}
+      table: {type: table}
+    args:
+      - run
+      - {if: run().resume, then: [--resume, "${run().resume}", {if: run().model, then: [both]}]}
+      - {if: run().model, then: ["--model=${run().model}"]}
+      - ${options().flags}
+      - ${options().missing}
+      - ${options().level}
+      - "on=${options().on}"
+      - ${options().on}
+      - ${options().table}
+      - 5
+      - $${literal}
+      - ""
+    """
+    text = text.replace("      - ${options().missing}\n", "      - ${run().reasoning}\n")
+    common = ("3", "on=true", "true")
+    assert args(text) == ("run", *common, "5", "${literal}", "")
+    full = args(
+        text, resume="s1", model="m", reasoning="high", table={"flags": ["-a", "b c"], "table": {"x": 1}}
+    )  # fmt: skip
+    assert full == (
+        *("run", "--resume", "s1", "both", "--model=m", "-a", "b c", "high", *common),
+        *('{"x": 1}', "5", "${literal}", ""),
+    )
+
+
+def test_overrides_beat_options():
+    text = """
+    options: {model: {type: string}, reasoning: {type: string}}
+    args: ["${run().model}", "${run().reasoning}"]
+    """
+    table = {"model": "configured", "reasoning": "low"}
+    assert args(text, table=table) == ("configured", "low")
+    assert args(text, table=table, model="m", reasoning="high") == ("m", "high")
+    assert args(text) == ()
+
+
+@pytest.mark.parametrize(
+    ("stdin", "payload"),
+    [
+        ("", None),
+        ("stdin: ${run().prompt}", b"pr\xc3\xb6mpt"),
+        ('stdin: "say: ${run().prompt}\\n"', b"say: pr\xc3\xb6mpt\n"),
+        ("stdin: ${run().resume}", None),
+        ('stdin: ""', b""),
+        ("stdin: \"${ {prompt: run().prompt} }\"", '{"prompt": "prömpt"}'.encode()),
+    ],
+)  # fmt: skip
+def test_stdin(stdin, payload):
+    assert build(stdin, RunRequest("prömpt")).stdin == payload
+
+
+def test_half_a_character_does_not_cost_the_prompt():
+    line = build('args: ["${run().prompt}"]\nstdin: ${run().prompt}', RunRequest("half \ud83d"))
+    assert line.args == ("half ?",)
+    assert line.stdin == b"half ?"
+
+
+ENV = """
+options: {keep: {type: boolean, default: false}}
+env:
+  set: {MODE: bridge, EMPTY: "", FROM: "${env('HOME')}!", NONE: "${run().resume}", ALSO_NONE: null, N: 5}
+  default: {SOFT: mine, HARD: mine, NOT: "${run().resume}"}
+  unset: [GONE, "${!(options().keep) && 'API_KEY' || `null`}"]
+"""
+
+
+def test_environment():
+    environ = {"HOME": "/h", "HARD": "theirs", "GONE": "x", "API_KEY": "k", "NONE": "kept"}
+    environ |= {"TAKOPI__TELEGRAM__BOT_TOKEN": "t", "takopi__x": "t", "TAKOPI_TRACE": "1"}
+    env = build(ENV, environ=environ).env
+    assert env == {
+        **{"HOME": "/h", "HARD": "theirs", "NONE": "kept", "TAKOPI_TRACE": "1"},
+        **{"MODE": "bridge", "EMPTY": "", "FROM": "/h!", "N": "5", "SOFT": "mine"},
+    }
+    assert build(ENV, environ=environ, table={"keep": True}).env["API_KEY"] == "k"
+    assert environ["GONE"] == "x"
+
+
+def test_the_users_own_variables_come_last():
+    env = build(ENV, environ={}, table={"env": {"MODE": "user", "GONE": "back"}}).env
+    assert (env["MODE"], env["GONE"]) == ("user", "back")
+
+
+def test_takopis_own_settings_cannot_be_read_either():
+    text = """
+    env: {set: {LEAK: "${env('TAKOPI__TOKEN')}"}}
+    args: ["${env('TAKOPI__TOKEN')}"]
+    """
+    line = build(text, environ={"TAKOPI__TOKEN": "t"})
+    assert (line.args, line.env) == ((), {})
+
+
+def test_the_command_may_come_from_the_options_or_an_expression():
+    assert build().command == "acme"
+    assert build(table={"command": "/opt/acme"}).command == "/opt/acme"
+    text = "command: ${env('ACME') || 'acme'}"
+    assert build(text, environ={"ACME": "other"}).command == "other"
+
+
+def test_an_argument_that_no_process_can_take():
+    fits = "x" * MAX_ARGUMENT_BYTES
+    assert args("", prompt=fits) == (fits,)
+    with pytest.raises(RunError, match=r"too long for Acme.* 128 KiB"):
+        args("", prompt=fits + "x")
+    with pytest.raises(RunError, match="too long"):
+        args("", prompt="€" * 43_691)
+    assert args("args: []\nstdin: ${run().prompt}", prompt=fits * 10) == ()
+
+
+def test_a_nul_character():
+    with pytest.raises(RunError, match="Acme holds a NUL character"):
+        args("", prompt="a\0b")
+
+
+def test_the_session_of_a_run():
+    options = EngineOptions()
+
+    def session(text, resume=None):
+        return run_values(adapter_from(text), RunRequest("x", resume), options)["session"]
+
+    create = "session: {create: '${uuid()}'}\nargs: [\"--id=${run().session}\"]"
+    assert session("") is None
+    assert session("", "asked") == "asked"
+    assert session(create, "asked") == "asked"
+    assert len({session(create), session(create)}) == 2
+    assert len({session("resume: null\nsession: null") for _ in range(2)}) == 2
+    line = build(create)
+    assert line.args == (f"--id={line.run['session']}",)
