@@ -22,7 +22,7 @@ from takopi.adapters.document import Parents
 from takopi.adapters.source import Source, parse
 from takopi.bundled import bundled
 from takopi.config import Config
-from takopi.diagnostics import Diagnostic, did_you_mean, in_file_order
+from takopi.diagnostics import Diagnostic, Span, did_you_mean, in_file_order
 from takopi.errors import SpecError, TakopiError
 
 Origin = Literal["config", "user", "built-in", "file"]
@@ -163,19 +163,28 @@ def load_catalog(config: Config) -> Catalog:
     """Find all adapter files. Raises `ConfigError` for a bad ``adapters.paths``."""
     catalog = Catalog()
     for path in config.adapter_paths():
-        if not path.exists():
+        found = _files(catalog, path)
+        if found is None:
             message = f"`adapters.paths` in {config.path} names {path}, which does not exist"
             catalog.problems.append(Diagnostic("schema", message, severity="warning"))
-        _add(catalog, [path] if path.is_file() else _files(path), "config")
-    _add(catalog, _files(user_folder(config)), "user")
-    _add(catalog, _files(bundled("adapters")), "built-in")
+        _add(catalog, found or [], "config")
+    _add(catalog, _files(catalog, user_folder(config)) or [], "user")
+    _add(catalog, _files(catalog, bundled("adapters")) or [], "built-in")
     return catalog
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+def _files(catalog: Catalog, path: Path) -> list[Path] | None:
+    """The file itself, or the adapters of a folder; None if there is nothing."""
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            return sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    except OSError as error:  # no permission: the others must work all the same
+        message = f"cannot look for adapters in {display_path(path)}: {error.strerror}"
+        catalog.problems.append(Diagnostic("schema", message, severity="warning"))
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    return None
 
 
 def _add(catalog: Catalog, paths: Iterable[Path], origin: Origin) -> None:
@@ -186,13 +195,22 @@ def _add(catalog: Catalog, paths: Iterable[Path], origin: Origin) -> None:
             continue
         twin = next((e for e in known if e.origin == origin and e.path.parent == path.parent), None)
         if twin is not None:
-            span = Source(entry.shown, "").span(0, 1)
             message = f"`{twin.path.name}` in the same folder has the same id"
-            problem = Diagnostic(
-                "duplicate-id", message, span, "id", "delete or rename one of the two"
-            )
-            catalog.problems.append(problem)
+            advice = "delete or rename one of the two"
+            found = Diagnostic("duplicate-id", message, _id_span(entry), "id", advice)
+            catalog.problems.append(found)
         known.append(entry)
+
+
+def _id_span(entry: Entry) -> Span:
+    """Where a file says its id, its beginning if it does not."""
+    try:
+        source = Source(entry.shown, _read(entry.path))
+    except SpecError:
+        source = Source(entry.shown, "")
+    root, _ = parse(source)
+    node = root.get("id") if root is not None else None
+    return node.span if node is not None else source.span(0, 1)
 
 
 def file_entry(path: Path) -> Entry:

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from takopi.adapters import checks
 from takopi.adapters.adapter import Adapter, Argument, EnvPlan, Hint, SessionPlan
@@ -319,33 +318,46 @@ class _Build:
         return compile_rules(rules)
 
     def _rule(self, node: Node, path: Path) -> Rule:
-        compiler = self.compiler
-
-        def value(key: str) -> Value | None:
-            found = node.get(key)
-            return compiler.mapping(found, (*path, key)) if found is not None else None
-
-        match = node.get("match")
-        condition = value("if")
-        sets, appends = self._variables(node, path, "set"), self._variables(node, path, "append")
+        match, below = node.get("match"), node.get("rules")
         action, complete = node.get("action"), node.get("complete")
-        each, below = value("each"), node.get("rules")
-        plan = self._action(action, (*path, "action")) if action is not None else None
-        reads = [v.reads_state for _, v in (*sets, *appends)]
-        reads += [plan.reads_state if plan else False, each.reads_state if each else False]
+        written: list[tuple[str, Value]] = []
+        place = Place(node.source.file, node.span.line, format_path(path))
+        condition = self._value(node, path, "if")
+        sets, appends = self._variables(node, path, "set"), self._variables(node, path, "append")
+        for key, variables in (("set", sets), ("append", appends)):
+            written += [(f"{key}.{name}", value) for name, value in variables]
+        plan = self._action(action, (*path, "action"), written) if action is not None else None
+        outcome = (
+            self._outcome(complete, (*path, "complete"), written) if complete is not None else None
+        )
+        each = self._value(node, path, "each", written)
         return Rule(
-            place=Place(node.source.file, node.span.line, format_path(path)),
+            place=place,
             match=self._match(match) if match is not None else {},
             condition=condition,
-            set=tuple((k, v.evaluate) for k, v in sets),
-            append=tuple((k, v.evaluate) for k, v in appends),
+            set=tuple((name, value.evaluate) for name, value in sets),
+            append=tuple((name, value.evaluate) for name, value in appends),
             action=plan,
-            complete=self._outcome(complete, (*path, "complete")) if complete is not None else None,
+            complete=outcome,
             each=each.evaluate if each is not None else None,
             rules=self._rules(below.items, (*path, "rules")) if below is not None else None,
-            reads_state=any(reads) or complete is not None,
+            values=tuple(written),
             inherited=node.source is not self.root.source,
         )
+
+    def _value(
+        self, node: Node, path: Path, key: str, written: list[tuple[str, Value]] | None = None
+    ) -> Value | None:
+        """A mapping field; noted in ``written`` by its place in the rule."""
+        found = node.get(key)
+        if found is None:
+            return None
+        value = self.compiler.mapping(found, (*path, key))
+        if written is not None:
+            # ("events", 2, "action", "tool", "name") is "action.tool.name"
+            last = max(i for i, part in enumerate(path) if isinstance(part, int))
+            written.append((format_path((*path[last + 1 :], key)), value))
+        return value
 
     def _variables(self, node: Node, path: Path, key: str) -> list[tuple[str, Value]]:
         table = node.get(key)
@@ -354,40 +366,33 @@ class _Build:
             for k, v in (table.entries if table is not None else [])
         ]
 
-    def _action(self, node: Node, path: Path) -> ActionPlan:
-        compiler = self.compiler
-
+    def _action(self, node: Node, path: Path, written: list[tuple[str, Value]]) -> ActionPlan:
         def value(key: str) -> Value | None:
-            found = node.get(key)
-            return compiler.mapping(found, (*path, key)) if found is not None else None
+            return self._value(node, path, key, written)
 
         def enum(key: str) -> Value | None:
             found = node.get(key)
-            return compiler.text(found, (*path, key), "event") if found is not None else None
+            return self.compiler.text(found, (*path, key), "event") if found is not None else None
 
-        tool = node.get("tool")
-        name = tool.get("name") if tool is not None else None
-        given = tool.get("input") if tool is not None else None
-        plan = ActionPlan(
+        tool, below = node.get("tool"), (*path, "tool")
+        return ActionPlan(
             id=value("id") or NULL,
             phase=enum("phase"),
             kind=enum("kind"),
             title=value("title"),
-            tool_name=compiler.mapping(name, (*path, "tool", "name")) if name is not None else None,
-            tool_input=compiler.mapping(given, (*path, "tool", "input")),
+            tool_name=self._value(tool, below, "name", written) if tool is not None else None,
+            tool_input=(self._value(tool, below, "input", written) if tool is not None else None)
+            or NULL,
             changes=value("changes"),
             exit_code=value("exit_code"),
             ok=value("ok"),
             detail=value("detail"),
-            reads_state=False,
         )
-        parts: list[Any] = [getattr(plan, f) for f in plan.__slots__ if f != "reads_state"]
-        plan.reads_state = any(v.reads_state for v in parts if v is not None)
-        return plan
 
-    def _outcome(self, node: Node, path: Path) -> OutcomePlan:
+    def _outcome(
+        self, node: Node, path: Path, written: list[tuple[str, Value]] | None = None
+    ) -> OutcomePlan:
         def value(key: str) -> Value | None:
-            found = node.get(key)
-            return self.compiler.mapping(found, (*path, key)) if found is not None else None
+            return self._value(node, path, key, written)
 
         return OutcomePlan(value("answer"), value("error"), value("usage"), value("ok"))

@@ -40,7 +40,6 @@ class Value:
 
     evaluate: Evaluator
     constant: bool
-    reads_state: bool = False
 
     def literal(self) -> Any:
         """The value of a constant."""
@@ -118,7 +117,7 @@ class ExpressionCompiler:
         def evaluate(current: Any, scope: Scope) -> Any:
             return {key: value(current, scope) for key, value in evaluators}
 
-        return Value(evaluate, False, any(v.reads_state for _, v in parts))
+        return Value(evaluate, False)
 
     def _tree_list(self, node: Node, path: Path, where: str) -> Value:
         parts = [self.mapping(item, (*path, i), where) for i, item in enumerate(node.items)]
@@ -129,7 +128,7 @@ class ExpressionCompiler:
         def evaluate(current: Any, scope: Scope) -> Any:
             return [value(current, scope) for value in evaluators]
 
-        return Value(evaluate, False, any(v.reads_state for v in parts))
+        return Value(evaluate, False)
 
     def _template(self, node: Node, text: str, path: Path, where: str) -> Value:
         try:
@@ -164,7 +163,7 @@ class ExpressionCompiler:
         def evaluate(current: Any, scope: Scope) -> Any:
             return "".join([as_text(part(current, scope)) for part in evaluators])
 
-        return Value(evaluate, all(p.constant for p in parts), any(p.reads_state for p in parts))
+        return Value(evaluate, all(p.constant for p in parts))
 
     def _expression(self, node: Node, text: str, offset: int, path: Path, where: str) -> Value:
         try:
@@ -182,10 +181,10 @@ class ExpressionCompiler:
         self._note_traps(node, text, offset, path)
         found = tokens(text)
         self._check_places(node, found, offset, path, where)
-        reads_state = self._note_reads(node, found, offset, path)
+        self._note_reads(node, found, offset, path)
         place = Place(node.source.file, node.span.line, format_path(path))
         self.compiled.append((place, expression))
-        return Value(_guarded(expression, place), expression.constant, reads_state)
+        return Value(_guarded(expression, place), expression.constant)
 
     def _note_traps(self, node: Node, text: str, offset: int, path: Path) -> None:
         for trap in lint(text, tokens(text)):
@@ -209,11 +208,9 @@ class ExpressionCompiler:
                 f"it can be used {allowed}",
             )
 
-    def _note_reads(self, node: Node, found: list[Token], offset: int, path: Path) -> bool:
-        reads_state = False
+    def _note_reads(self, node: Node, found: list[Token], offset: int, path: Path) -> None:
         for access in accesses(found, frozenset(("options", "state", "run"))):
             span = node.span_within(offset + access.start, access.length)
-            reads_state |= access.function == "state"
             self.reads.append(Read(access.function, access.field, span, format_path(path)))
             if (
                 access.function == "run"
@@ -227,12 +224,14 @@ class ExpressionCompiler:
                     path,
                     did_you_mean(access.field, RUN_FIELDS),
                 )
-        return reads_state
+
+
+_CUT_OFF = ("unclosed quote", "unexpected end")
 
 
 def _advice(error: ExpressionError, node: Node, text: str) -> str | None:
     """The error's own help, or what only the place of the expression tells."""
-    if comment_after(node) is not None:
+    if comment_after(node) is not None and error.message.startswith(_CUT_OFF):
         return "` #` begins a comment in YAML: quote the whole value"
     if error.help is None and not text.strip():
         return "write an expression between the braces, or `$${` for a literal `${`"

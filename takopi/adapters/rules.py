@@ -44,7 +44,6 @@ class ActionPlan:
     exit_code: Value | None
     ok: Value | None
     detail: Value | None
-    reads_state: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +69,8 @@ class Rule:
     complete: OutcomePlan | None
     each: Evaluator | None
     rules: RuleSet | None
-    reads_state: bool = False
-    inherited: bool = False
+    values: tuple[tuple[str, Value], ...]  # all that is written in it, by place: ("set.answer", …)
+    inherited: bool
 
 
 Finder: TypeAlias = Callable[[Any, Scope], Rule | None]

@@ -302,7 +302,7 @@ def _shown(node: Node) -> str:
         return "a list"
     if node.scalar is None:
         return "null"
-    written = node.source.text[node.start : node.end].splitlines()[0]
+    written = node.source.text[node.start : node.end].split("\n", 1)[0].rstrip()
     return f"`{written if len(written) <= 60 else written[:59] + '…'}`"
 
 

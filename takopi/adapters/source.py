@@ -374,8 +374,9 @@ class _TooLarge(Exception):
         self.diagnostic = diagnostic
 
 
-_PROPERTIES = re.compile(r"(?:[&!]\S*\s*)+")
-_TAG = re.compile(r"(?<!\S)!\S*")
+# YAML's own white space: a no-break space belongs to the text.
+_PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*[ \t\r\n]*)+")
+_TAG = re.compile(r"(?<![^ \t\r\n])![^ \t\r\n]*")
 _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _TRUE = re.compile(r"(?:true|True|TRUE)\Z")
 _FALSE = re.compile(r"(?:false|False|FALSE)\Z")

@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 
 from takopi.adapters.adapter import Adapter
+from takopi.adapters.audit import Audit
 from takopi.adapters.catalog import Catalog, Entry, display_path, file_entry, load_catalog
 from takopi.adapters.options import EngineOptions, resolve_options
 from takopi.adapters.replay import Recording, load_recording, new_translator, replay
@@ -318,12 +319,14 @@ def replay_command(
         view = ChatView(adapter)
     else:
         view = PlainView(adapter.id, out=sys.stdout)
-    translator = new_translator(adapter, recording)
+    audit = Audit(adapter)
+    audit.translator = translator = new_translator(adapter, recording, on_rule=audit.on_rule)
     outcome = _play(translator, recording, view, speed)
+    audit.run_ended(translator)
     form = adapter.resume
     token = outcome.resume
     view.finish(outcome, f"`{form.format(token.value)}`" if form and token else "")
-    _report(translator)
+    _report(translator, audit if outcome.ok else None)
     return EXIT_OK if outcome.ok else EXIT_FAILURE
 
 
@@ -346,8 +349,8 @@ def _play(
     return last
 
 
-def _report(translator: Translator) -> None:
-    """What the adapter did not understand, on stderr."""
+def _report(translator: Translator, audit: Audit | None) -> None:
+    """What the adapter did not understand, on stderr. A run that broke off proves nothing null."""
     lines = sum(translator.unmapped.values())
     if lines:
         print(
@@ -356,6 +359,14 @@ def _report(translator: Translator) -> None:
         )
         for shape, count in translator.unmapped.items():
             print(f"  {count} × {shape}", file=sys.stderr)
+    findings = audit.findings() if audit is not None else []
+    if findings:
+        print(
+            "\nvalues that this stream never had (a misspelt field is null for ever):",
+            file=sys.stderr,
+        )
+        for finding in findings:
+            print(f"  {finding}", file=sys.stderr)
 
 
 class ChatView:

@@ -22,6 +22,8 @@ def rule(match, condition=None, number=0):
         complete=None,
         each=None,
         rules=None,
+        values=(),
+        inherited=False,
     )
 
 

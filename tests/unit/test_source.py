@@ -157,6 +157,7 @@ def assert_points_at_itself(node, shown=None):
 
 
 @given(TEXTS, st.sampled_from(["", "&anchor "]))
+@example("\xa0no-break", "&anchor ")
 def test_places_in_plain_text(text, before):
     try:
         node = scalar(text, before=before)
