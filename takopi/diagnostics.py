@@ -26,7 +26,7 @@ CODES: dict[str, str] = {
     "resume-roundtrip": "the resume line does not give its token back",
     "resume-overlap": "two adapters understand each other's resume line",
     "unknown-option": "an option that is read but not declared, or declared but not read",
-    "unset-state": "a state variable that no rule ever sets",
+    "unset-state": "a state variable that is read but never set, or set but never read",
     "unreachable-rule": "a rule that an earlier one always beats",
     "quoted-literal": "double quotes name a field where a text was meant",
     "negated-path": "`!` binds tighter than the dot or comparison that follows it",

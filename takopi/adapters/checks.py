@@ -13,10 +13,12 @@ from takopi.adapters.options import COMMON_OPTIONS, check_value, item_spec
 from takopi.adapters.resume import SAMPLE_TOKENS, ResumeFormat
 from takopi.adapters.rules import Literal_, Match, MatchPath, json_equal
 from takopi.adapters.source import Node, Source, format_path
-from takopi.diagnostics import Diagnostic, suggest
+from takopi.diagnostics import Diagnostic, did_you_mean, suggest
 from takopi.ids import RESERVED_ENGINE_IDS
 
 # `run().model` is the per-chat override, else the option of that name.
+# Variables that outcomes read by themselves.
+_OUTCOME_VARIABLES = ("answer", "error", "usage")
 _RUN_OPTIONS = ("model", "reasoning")
 
 
@@ -215,6 +217,98 @@ def _variables(rules: Node | None) -> set[str]:
             _names(rule.get("set")) | _names(rule.get("append")) | _variables(rule.get("rules"))
         )
     return names
+
+
+def unfinished(root: Node, reads: Sequence[Read]) -> list[Diagnostic]:
+    """What a file without errors still lacks to be of use.
+
+    Warnings: a draft that cannot run yet can be replayed.
+    """
+    return [*_unused(root, reads), *_never_ends(root)]
+
+
+def _unused(root: Node, reads: Sequence[Read]) -> Iterator[Diagnostic]:
+    """Prompt and session should reach the engine, and a variable that is set should be read."""
+    read = {(r.function, r.field) for r in reads}
+    whole = {r.function for r in reads if r.field is None}
+    args, resume, events = root.key_node("args"), root.get("resume"), root.get("events")
+    if args is not None and "run" not in whole:
+        if ("run", "prompt") not in read:
+            yield Diagnostic(
+                "schema",
+                "nothing reads `run().prompt`: the engine would never get the prompt",
+                args.span,
+                "args",
+                "write `${run().prompt}` in `args` or `stdin`",
+                severity="warning",
+            )
+        if (
+            resume is not None
+            and resume.kind == "map"
+            and not {("run", "resume"), ("run", "session")} & read
+        ):
+            yield Diagnostic(
+                "schema",
+                "nothing reads `run().resume`: a session could never be resumed",
+                args.span,
+                "args",
+                'add `{if: run().resume, then: [--resume, "${run().resume}"]}` with this CLI\'s flag, '
+                "or write `resume: null`",
+                severity="warning",
+            )
+    known = {*_OUTCOME_VARIABLES, *(str(r.field) for r in reads if r.function == "state")}
+    if "state" in whole or events is None:
+        return
+    for name, key in _written(events):
+        if name not in known and key.source is root.source:
+            yield Diagnostic(
+                "unset-state",
+                f"the state variable `{name}` is set, but nothing reads it",
+                key.span,
+                "events",
+                did_you_mean(name, known) or f"read it with `state().{name}`, or delete it",
+                severity="warning",
+            )
+
+
+def _written(rules: Node) -> Iterator[tuple[str, Node]]:
+    """The variables that rules set, each once, with the key that sets it first."""
+    seen: set[str] = set()
+    for rule in rules.items:
+        tables = (rule.get("set"), rule.get("append"))
+        keys = [key for table in tables if table is not None for key, _ in table.entries]
+        below = rule.get("rules")
+        found = [(str(key.scalar), key) for key in keys]
+        found += list(_written(below)) if below is not None else []
+        for name, key in found:
+            if name not in seen:
+                seen.add(name)
+                yield name, key
+
+
+def _never_ends(root: Node) -> Iterator[Diagnostic]:
+    events, end = root.get("events"), root.get("end")
+    key = root.key_node("events")
+    if events is None or key is None or (end is not None and end.kind == "map"):
+        return
+    if not _completes(events):
+        yield Diagnostic(
+            "schema",
+            "no rule has `complete` and there is no `end`: every run would fail",
+            key.span,
+            "events",
+            "write `complete` in the rule of the line that closes a run; if the CLI prints none, "
+            "add the key `end: {}` beside `events`",
+            severity="warning",
+        )
+
+
+def _completes(rules: Node) -> bool:
+    for rule in rules.items:
+        below = rule.get("rules")
+        if rule.get("complete") is not None or (below is not None and _completes(below)):
+            return True
+    return False
 
 
 _MAX_COMBINATIONS = 64

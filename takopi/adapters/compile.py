@@ -66,10 +66,10 @@ def compile_adapter(
     # What stands beside a mistake in the YAML is not what its author wrote.
     spoilt = {(p.span.file, p.span.line) for p in problems if p.span}
     problems += [f for f in found if f.span is None or (f.span.file, f.span.line) not in spoilt]
-    ordered = tuple(in_file_order(problems))
-    if shape.spec is None or has_errors(ordered):
-        return Compiled(None, ordered)
-    return Compiled(finish(shape.spec), ordered)
+    if shape.spec is None or has_errors(problems):
+        return Compiled(None, tuple(in_file_order(problems)))
+    problems += checks.unfinished(root, build.compiler.reads)
+    return Compiled(finish(shape.spec), tuple(in_file_order(problems)))
 
 
 def _condition(rule: Node) -> str | None:

@@ -94,9 +94,17 @@ class ExpressionCompiler:
         if node is None:
             return NULL
         text = node.scalar
-        if not isinstance(text, str) or not is_template(text):
-            return constant(text)
-        return self._template(node, text, path, where)
+        if isinstance(text, str) and is_template(text):
+            return self._template(node, text, path, where)
+        if isinstance(text, str) and _LOOKS_LIKE_A_CALL.match(text):
+            self.problem(
+                "expression",
+                f"`{text.strip()}` is literal text here, not an expression",
+                node.span,
+                path,
+                f"write `${{{text.strip()}}}` to mix in its value",
+            )
+        return constant(text)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -226,6 +234,8 @@ class ExpressionCompiler:
                 )
 
 
+_LOOKS_LIKE_A_CALL = re.compile(r"\s*(?:run|options|state|event)\(\)")
+_WORDS = re.compile(r"[\w ,.!?'’-]+\Z")
 _CUT_OFF = ("unclosed quote", "unexpected end")
 
 
@@ -239,6 +249,9 @@ def _advice(error: ExpressionError, node: Node, text: str) -> str | None:
         return REGEX_HELP
     if error.help is None and re.search(r"\{\s*\}", text):
         return "write `` `{}` `` for an empty object"
+    if error.help is None and node.style in ("'", '"') and " " in text and _WORDS.match(text):
+        shown = text.replace("'", "\\'")
+        return f"YAML takes its quotes away: for a text, write \"'{shown}'\""
     return error.help
 
 

@@ -12,6 +12,7 @@ import math
 import re
 import shlex
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -348,7 +349,9 @@ def _parse_json(value: str) -> Any:
 
 
 def _bind_capture(regex: str) -> Implementation:
-    search = re.compile(regex).search
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # a nested set, `[[`: matched as written
+        search = re.compile(regex).search
 
     def capture(value: Any) -> dict[str, Any] | None:
         if value is None:
@@ -468,7 +471,14 @@ _OWN: Final = (
     _variables("options", EVERYWHERE),
     _variables("run", EVERYWHERE),
     Function(
-        "env", "env(name)", 1, 1, _env, pure=False, places=frozenset({"command"}), scoped=True
+        "env",
+        "env(name)",
+        1,
+        1,
+        _env,
+        pure=False,
+        places=frozenset({"command", "session.create"}),
+        scoped=True,
     ),
     Function(
         "uuid",

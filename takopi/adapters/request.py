@@ -45,7 +45,12 @@ class CommandLine:
     run: dict[str, Any] = field(repr=False)  # what run() returns in this run's expressions
 
 
-def run_values(adapter: Adapter, request: RunRequest, options: EngineOptions) -> dict[str, Any]:
+def run_values(
+    adapter: Adapter,
+    request: RunRequest,
+    options: EngineOptions,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """What ``run()`` returns: the request, its options, and the session asked for or created."""
     values: dict[str, Any] = {
         "prompt": request.prompt,
@@ -61,7 +66,9 @@ def run_values(adapter: Adapter, request: RunRequest, options: EngineOptions) ->
         if plan is None:
             values["session"] = str(uuid4())  # private: it keeps runs apart and is never shown
         elif plan.create is not None:
-            created = plan.create.evaluate({}, Scope(run=values, options=options.values))
+            created = plan.create.evaluate(
+                {}, Scope(run=values, options=options.values, environ=environ)
+            )
             values["session"] = as_text(created) or None
     return values
 
@@ -71,7 +78,7 @@ def build_command(
 ) -> CommandLine:
     """The command line of one run. Raises `RunError` for an argument no process can take."""
     clean = {k: v for k, v in environ.items() if not k.upper().startswith(SECRET_PREFIX)}
-    values = run_values(adapter, request, options)
+    values = run_values(adapter, request, options, clean)
     scope = Scope(run=values, options=options.values, environ=clean)
     args = tuple(_arguments(adapter.args, scope))
     command = options.command or _scalar(adapter.command, scope)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -430,7 +429,7 @@ class ChatView:
 
 def schema_command() -> int:
     """Print the JSON Schema of the adapter format."""
-    from takopi.adapters.schema import adapter_schema
+    from takopi.adapters.schema import render
 
-    print(json.dumps(adapter_schema(), indent=2, ensure_ascii=False))
+    print(render(), end="")
     return EXIT_OK

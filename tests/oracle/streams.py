@@ -1,7 +1,7 @@
 """What takopi must report for a recorded engine stream, told without any adapter.
 
 A second opinion: plain Python written from the descriptions of the CLIs (codex 0.169 and 0.77,
-claude 2.1.329 and 2.0.76, gemini 0.61). It shares no code with the adapter language, so the two
+claude 2.1.329 and 2.0.76, gemini 0.61, opencode 1.18 and 1.1, kilo 7.7, pi 0.87 and 0.73). It shares no code with the adapter language, so the two
 agree only where both are right, or where both misread the same sentence.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-ENGINES = ("codex", "claude", "gemini")
+ENGINES = ("codex", "claude", "gemini", "opencode", "kilo", "pi", "copilot", "kimi", "vibe", "qwen")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class _Story:
     warning: str | None = None
     tools: dict[str, Tool] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)
+    message: str | None = None
+    """The id of the message that `text` is of, where a message comes in parts."""
+    unfinished: str = ""
+    """The pieces of a message that is not complete yet."""
 
     def tool(self, tool: Tool) -> None:
         """A call seen again keeps its place in the order of first appearance."""
@@ -83,12 +87,14 @@ def expect(engine: str, lines: bytes, meta: Mapping[str, Any]) -> Expected:
     for line in objects:
         found = _session_of(engine, line)
         if story.session is None and found:
-            if asked and found != asked:
+            story.session = _opened(engine, asked, found)
+            if story.session is None:
                 # The run is ended here: nothing that follows belongs to the conversation.
                 tools = tuple(story.tools.values())
                 return Expected(False, story.text, found, None, tools, {}, asked)
-            story.session = found
         read_line(story, line)
+    if engine in _NO_CLOSING_LINE and story.outcome is None:
+        _end_of_output(story, good=bool(objects) and not meta.get("exit_code"))
     ok = story.outcome is True
     return Expected(
         ok=ok,
@@ -142,9 +148,20 @@ def asked_session(engine: str, meta: Mapping[str, Any]) -> str | None:
     argv = [str(word) for word in meta.get("argv", ())]
     if "--" in argv:
         argv = argv[: argv.index("--")]
-    if "--fork-session" in argv:
+    if "--fork-session" in argv or "--fork" in argv:
         return None
-    flags = {"codex": ("resume",), "claude": ("--resume", "-r"), "gemini": ("--resume", "-r")}
+    flags = {
+        "codex": ("resume",),
+        "claude": ("--resume", "-r"),
+        "gemini": ("--resume", "-r"),
+        "copilot": ("--resume", "-r"),
+        "kimi": ("--session", "-S", "-r"),
+        "vibe": ("--resume",),
+        "qwen": ("--resume", "-r"),
+        "opencode": ("--session", "-s"),
+        "kilo": ("--session", "-s"),
+        "pi": ("--session",),
+    }
     for word, following in itertools.pairwise([*argv, "-"]):
         flag, _, value = word.partition("=")
         if flag in flags[engine]:
@@ -157,13 +174,36 @@ def asked_session(engine: str, meta: Mapping[str, Any]) -> str | None:
 def _session_of(engine: str, line: dict[str, Any]) -> str | None:
     if engine == "codex":
         found = line.get("thread_id") if line.get("type") == "thread.started" else None
-    elif engine == "claude":
+    elif engine in ("claude", "qwen"):
         # A lone failed result is how an unknown session ends; its id exists nowhere.
         orphan = line.get("type") == "result" and _claude_failed(line)
         found = None if orphan else line.get("session_id")
+    elif engine in ("opencode", "kilo"):
+        found = line.get("sessionID")
+    elif engine == "pi":
+        found = line.get("id") if line.get("type") == "session" else None
+    elif engine == "copilot":
+        found = line.get("sessionId") if line.get("type") == "result" else None
+    elif engine == "kimi":
+        found = line.get("session_id") if line.get("type") == "session.resume_hint" else None
+    elif engine == "vibe":
+        found = line.get("sessionId")
     else:
         found = line.get("session_id") if line.get("type") == "init" else None
     return found if isinstance(found, str) and found else None
+
+
+def _opened(engine: str, asked: str | None, found: str) -> str | None:
+    """The token of the session that calls itself ``found``; None: it is not the one asked for."""
+    if not asked or found == asked:
+        return found
+    if engine == "pi" and ("/" in asked or asked.endswith(".jsonl")):
+        return asked  # a file resumes by its path, from every directory
+    if engine == "copilot":
+        return found  # a name resumes as well
+    if engine == "pi" and found.startswith(asked):
+        return found  # the beginning of an id is enough, but says less than the id
+    return None
 
 
 # -- failures ---------------------------------------------------------------------------------
@@ -364,6 +404,185 @@ def _gemini_line(story: _Story, line: dict[str, Any]) -> None:
         story.usage = _numbers(line.get("stats"), _GEMINI_USAGE)
 
 
+# -- opencode and its fork kilo ----------------------------------------------------------------
+
+_OPENCODE_KINDS = {
+    "command": ("bash",),
+    "file_change": ("write", "edit", "multiedit", "patch", "apply_patch"),
+    "web_search": ("webfetch", "websearch"),
+    "subagent": ("task",),
+    "note": ("todowrite", "todoread", "question"),
+}
+
+
+def _opencode_line(story: _Story, line: dict[str, Any]) -> None:
+    kind, part = line.get("type"), line.get("part") or {}
+    if kind == "text" and part.get("text") and not part.get("synthetic"):
+        # The text parts of the last message that has any, and not of the messages before it.
+        more = story.message == part.get("messageID") and story.text
+        story.text = f"{story.text}\n{part['text']}" if more else part["text"]
+        story.message = part.get("messageID")
+    elif kind == "tool_use":
+        state, name, call = part.get("state") or {}, part.get("tool"), part.get("callID")
+        _call(story, call, name, state.get("input"), _OPENCODE_KINDS)
+        exit_code = _get(state, "metadata", "exit")
+        # `invalid` stands for a call that could not be run: "completed" is only the answer to it.
+        good = state.get("status") == "completed" and not exit_code and name != "invalid"
+        story.tools[call] = replace(story.tools[call], ok=good, exit_code=exit_code)
+    elif kind == "step_finish":
+        tokens = part.get("tokens")
+        _add(story, tokens, {"input": "input_tokens", "output": "output_tokens"})
+        _add(story, tokens, {"reasoning": "reasoning_tokens"})
+        _add(story, _get(tokens, "cache"), {"read": "cached_tokens"})
+        _add(story, part, {"cost": "cost_usd"})
+    elif kind == "error":
+        error = line.get("error")
+        story.error = _get(error, "data", "message") or _get(error, "name") or str(error)
+
+
+# -- pi ---------------------------------------------------------------------------------------
+
+_PI_KINDS = {"command": ("bash",), "file_change": ("write", "edit")}
+_PI_USAGE = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cacheRead": "cached_tokens",
+    "reasoning": "reasoning_tokens",
+}
+
+
+def _pi_line(story: _Story, line: dict[str, Any]) -> None:
+    kind = line.get("type")
+    if kind in ("message_start", "message_end") and _get(line, "message", "role") == "assistant":
+        story.unfinished = ""
+        if kind == "message_end":
+            _pi_message(story, line["message"])
+    elif kind == "message_update":
+        event = line.get("assistantMessageEvent") or {}
+        if event.get("type") == "text_delta":
+            story.unfinished += event.get("delta") or ""
+    elif kind == "tool_execution_start":
+        _call(story, line.get("toolCallId"), line.get("toolName"), line.get("args"), _PI_KINDS)
+    elif kind == "tool_execution_end":
+        _finish(story, line.get("toolCallId"), ok=not line.get("isError"))
+    elif kind == "agent_settled":  # once per prompt; with several the last counts
+        _end_of_output(story, good=True)
+
+
+def _pi_message(story: _Story, message: dict[str, Any]) -> None:
+    """The last one is the answer, whether it has text or not, and says how the run went."""
+    blocks = [block for block in message.get("content") or () if block.get("type") == "text"]
+    story.text = "\n".join(block["text"] for block in blocks)
+    failed = message.get("stopReason") in ("error", "aborted")
+    story.error = message.get("errorMessage") or message["stopReason"] if failed else None
+    _add(story, message.get("usage"), _PI_USAGE)
+    _add(story, _get(message, "usage", "cost"), {"total": "cost_usd"})
+
+
+# -- copilot ----------------------------------------------------------------------------------
+
+_COPILOT_KINDS = {"command": ("bash",), "file_change": ("create", "edit"), "subagent": ("task",)}
+
+
+def _copilot_line(story: _Story, line: dict[str, Any]) -> None:
+    kind, data = line.get("type"), line.get("data") or {}
+    if kind == "assistant.message" and not data.get("parentToolCallId"):
+        story.text = data.get("content") or story.text
+        if not data.get("toolRequests"):
+            story.answer = data.get("content")
+    elif kind == "tool.execution_start":
+        _call(
+            story, data.get("toolCallId"), data["toolName"], data.get("arguments"), _COPILOT_KINDS
+        )
+    elif kind == "tool.execution_complete":
+        # A command that ran is a success, whatever it said itself.
+        exit_code = _get(data, "shellExecution", "exitCode")
+        _finish(story, data.get("toolCallId"), ok=data.get("success") is True and not exit_code)
+        if data.get("toolCallId") in story.tools:
+            done = story.tools[data["toolCallId"]]
+            story.tools[data["toolCallId"]] = replace(done, exit_code=exit_code)
+    elif kind == "session.error":
+        story.error = data.get("message")
+    elif kind == "result":
+        story.outcome = line.get("exitCode") == 0
+        story.usage = _numbers(line.get("usage"), {"sessionDurationMs": "duration_ms"})
+
+
+# -- kimi -------------------------------------------------------------------------------------
+
+_KIMI_KINDS = {"command": ("Bash",), "file_change": ("Write", "Edit")}
+
+
+def _kimi_line(story: _Story, line: dict[str, Any]) -> None:
+    role = line.get("role")
+    if role == "assistant":
+        story.text = line.get("content") or story.text
+        for call in line.get("tool_calls") or ():
+            function = call["function"]
+            given = json.loads(function.get("arguments") or "{}")
+            _call(story, call.get("id"), function.get("name"), given, _KIMI_KINDS)
+        if not line.get("tool_calls"):
+            story.answer = line.get("content")
+    elif role == "tool" and line.get("tool_call_id") in story.tools:
+        # Nothing but the last words of the output tells a failure.
+        last = (str(line.get("content")).strip().splitlines() or [""])[-1]
+        failed = re.fullmatch(r"Command failed with exit code: (\d+)\.?", last)
+        call = story.tools[line["tool_call_id"]]
+        good = not failed and last != "Session closed"
+        code = int(failed[1]) if failed else None
+        story.tools[line["tool_call_id"]] = replace(call, ok=good, exit_code=code)
+    elif line.get("type") == "session.resume_hint":
+        story.outcome = True
+
+
+# -- vibe -------------------------------------------------------------------------------------
+
+_VIBE_KINDS = {"shell": "command", "file_write": "file_change", "file_edit": "file_change"}
+
+
+def _vibe_line(story: _Story, line: dict[str, Any]) -> None:
+    """Journal entries: each is printed once, when it is settled."""
+    kind = line.get("type")
+    if kind == "message" and line.get("role") == "assistant":
+        blocks = line.get("content") or ()
+        story.text = "\n".join(block["text"] for block in blocks if block.get("text"))
+    elif kind == "effect":
+        detail, state = line.get("detail") or {}, line.get("state") or {}
+        shown = _get(detail, "input", "command") if detail.get("kind") == "shell" else None
+        good = state.get("status") == "completed" and _get(state, "display", "success") is not False
+        name = shown or detail.get("toolName") or ""
+        kind = _VIBE_KINDS.get(detail.get("kind"), "tool")
+        story.tool(Tool(line.get("id"), name, kind, good, None))
+
+
+# -- qwen, a fork of gemini that prints what claude prints -------------------------------------
+
+_QWEN_KINDS = {
+    "command": ("run_shell_command",),
+    "file_change": ("write_file", "edit", "notebook_edit"),
+    "web_search": ("web_fetch",),
+    "subagent": ("agent",),
+}
+
+
+def _qwen_line(story: _Story, line: dict[str, Any]) -> None:
+    kind = line.get("type")
+    if kind == "assistant":
+        for block in _get(line, "message", "content") or ():
+            if block.get("type") == "tool_use":
+                _call(story, block.get("id"), block.get("name"), block.get("input"), _QWEN_KINDS)
+            elif block.get("text") and not line.get("parent_tool_use_id"):
+                # A refused request is printed as if the model had said so.
+                refused = block["text"].startswith("[API Error: ")
+                story.text = story.text if refused else block["text"]
+                story.error = block["text"] if refused else story.error
+        return
+    before = story.error
+    _claude_line(story, line)
+    if kind == "result" and not story.outcome:
+        story.error = _get(line, "error", "message") or before or story.error
+
+
 # -- shared -----------------------------------------------------------------------------------
 
 
@@ -375,9 +594,24 @@ def _call(
     kinds: Mapping[str, tuple[str, ...]],
 ) -> None:
     kind = next((kind for kind, names in kinds.items() if name in names), "tool")
-    command = given.get("command") if kind == "command" and isinstance(given, dict) else None
+    command = None
+    if kind == "command" and isinstance(given, dict):
+        command = given.get("command") or given.get("cmd")
     shown = command if isinstance(command, str) and command else name or ""
     story.tool(Tool(call, shown, kind, None, None))
+
+
+def _end_of_output(story: _Story, *, good: bool) -> None:
+    """The run is over: it went well unless something in the stream, or the exit code, denies it."""
+    story.text = story.unfinished or story.text
+    if good:
+        story.outcome, story.answer = not story.error, story.text
+
+
+def _add(story: _Story, source: Any, names: Mapping[str, str]) -> None:
+    """Numbers that are told per step are added up for the run."""
+    for key, number in _numbers(source, names).items():
+        story.usage[key] = story.usage.get(key, 0) + number
 
 
 def _finish(story: _Story, call: str | None, *, ok: bool) -> None:
@@ -403,4 +637,12 @@ _READERS: dict[str, Callable[[_Story, dict[str, Any]], None]] = {
     "codex": _codex_line,
     "claude": _claude_line,
     "gemini": _gemini_line,
+    "copilot": _copilot_line,
+    "kimi": _kimi_line,
+    "vibe": _vibe_line,
+    "qwen": _qwen_line,
+    "opencode": _opencode_line,
+    "kilo": _opencode_line,
+    "pi": _pi_line,
 }
+_NO_CLOSING_LINE = ("opencode", "kilo", "pi", "vibe")

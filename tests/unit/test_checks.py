@@ -16,11 +16,12 @@ BASE = """\
 adapter: 1
 id: {id}
 command: acme
-args: [run]
+args: [run, "${{run().resume}}", "${{run().prompt}}"]
 resume: {resume}
 session: {{id: id}}
 events:
   - match: {{type: a}}
+    complete: {{answer: text}}
 """
 
 

@@ -88,8 +88,8 @@ def test_a_missing_resume_is_not_taken_from_the_parent():
 
 
 def test_a_key_replaces_the_parents():
-    found = child("args: [go]\noptions: {}\nevents:\n  - match: {type: x}\n    complete: {}\n")
-    assert [a.value.literal() for a in found.args] == ["go"]
+    found = child("args: [go, '${run().prompt}']\noptions: {}\nevents:\n  - match: {type: x}\n    complete: {}\n")
+    assert found.args[0].value.literal() == "go"
     assert found.spec.options == {}
     assert len(found.rules.rules) == 1
 
@@ -158,7 +158,7 @@ def test_an_option_that_only_the_parent_declared_is_missed():
 
 
 def test_an_inherited_option_need_not_be_read():
-    compiled = compile_child(CHILD + "args: [go]\n")
+    compiled = compile_child(CHILD + "args: [go, '${run().prompt}']\n")
     assert compiled.diagnostics == ()
     assert "model" not in compiled.adapter.options_read
 

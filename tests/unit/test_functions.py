@@ -64,7 +64,7 @@ def test_places():
     assert elsewhere == {
         "event": {"event"},
         "state": {"event"},
-        "env": {"command"},
+        "env": {"command", "session.create"},
         "uuid": {"session.create"},
     }
 

@@ -17,8 +17,8 @@ def form(line, regex=None):
     """The resume format of an adapter with this line."""
     resume = f"{{line: '{line}'" + (f", regex: '{regex}'}}" if regex else "}")
     text = (
-        f"adapter: 1\nid: acme\ncommand: acme\nargs: []\nresume: {resume}\n"
-        "session: {id: id}\nevents:\n  - match: {type: a}\n"
+        f"adapter: 1\nid: acme\ncommand: acme\nargs: ['${{run().prompt}}', '${{run().resume}}']\nresume: {resume}\n"
+        "session: {id: id}\nevents:\n  - match: {type: a}\n    complete: {}\n"
     )
     compiled = compile_adapter(Source("acme.yaml", text))
     assert compiled.diagnostics == ()
