@@ -406,3 +406,34 @@ def test_a_bug_is_reported_as_one(home):
     assert done.returncode == 3
     assert "ZeroDivisionError: oops" in done.stderr
     assert "this is a bug in takopi 1.0.0; please report it" in done.stderr
+
+
+class TestFriendlyRun:
+    @pytest.mark.parametrize("value", ["resume: takopi-demo resume TOKEN", "TOKEN"])
+    def test_the_line_as_it_was_printed_resumes(self, home, value):
+        first = takopi(home, "run", "demo", "search for TODO")
+        token = first.stderr.split()[-1]
+        done = takopi(
+            home, "run", "demo", "--resume", value.replace("TOKEN", token), "what did I ask?"
+        )
+        assert "search for TODO" in done.stdout
+
+    def test_another_engines_line_is_refused(self, home):
+        done = takopi(home, "run", "demo", "--resume", "other --resume x1", "hi")
+        assert done.returncode == 2
+        assert "neither a session token nor a resume line of Demo" in done.stderr
+        assert "`takopi-demo resume TOKEN`" in done.stderr
+
+    def test_a_run_without_a_session_or_an_answer_says_so(self, home):
+        install_acme(
+            home, ACME.replace("id: id", "id: nothing").replace("answer: text", "answer: nothing")
+        )
+        done = takopi(home, "run", "acme", "hi")
+        assert done.returncode == 0
+        assert "the answer is empty" in done.stderr
+        assert "warning: no line told a session id" in done.stderr
+        replayed = home / "project/s.jsonl"
+        replayed.write_text('{"type": "session", "id": "x"}\n{"type": "done", "text": "ok"}\n')
+        told = takopi(home, "adapters", "replay", "acme", "s.jsonl").stderr
+        assert "session: no line told a session id" in told
+        assert "events[1].complete.answer was null on 1 of 1 lines, which have: type, text" in told
