@@ -25,7 +25,8 @@ from tests.oracle.streams import asked_session  # noqa: E402
 FIXTURES = CHECKOUT / "fixtures" / "streams"
 META_KEYS = ("cli", "package", "version", "argv", "stdin", "exit_code", "stderr", "cwd")
 
-# The same lines as another recording, told apart only by flags that leave no trace in the stream.
+# The same lines as another recording, told apart only by flags that leave no trace in the stream, or
+# by nothing but their size.
 REDUNDANT = {
     "codex": {
         "argv_and_stdin",
@@ -39,6 +40,31 @@ REDUNDANT = {
         "v0.77_mcp_broken_server",
     },
     "claude": {"auth_token", "no_session_persistence", "slash_unknown", "stdin_prompt"},
+    "opencode": {
+        "bad_provider",
+        "error_429_retry_ok",
+        "error_500_retry_ok",
+        "resume_continue",
+        "resume_fork",
+        "thinking_hidden",
+    },
+    "pi": {
+        "ambiguous_1",
+        "ambiguous_2",
+        "auto_compact",
+        "bad_provider",
+        "dash_prompt",
+        "long_output",
+        "no_session",
+        "resume_continue",
+        "thinking_off",
+        "v0.73_error_500_retry_ok",
+        "v0.73_resume_1",
+    },
+    "copilot": {"dash-prompt"},
+    "kimi": {"dash-prompt"},
+    "vibe": {"dash-prompt"},
+    "qwen": {"dash-prompt"},
 }
 
 MAX_STRING = 4_000

@@ -157,7 +157,7 @@ class Workspace:
                 if entry.is_symlink():
                     links += 1
                 elif entry.is_dir(follow_symlinks=False):
-                    if entry.name not in SKIPPED_FOLDERS:
+                    if entry.name not in SKIPPED_FOLDERS and not entry.name.startswith("."):
                         queue.append(path)
                 elif entry.is_file(follow_symlinks=False):
                     if seen >= self.limits.files:

@@ -17,7 +17,7 @@ BUILT_IN = sorted(path.stem for path in bundled("adapters").glob("*.yaml"))
 def text(engine, command="acme", line=None, extra=""):
     resume = f'{{line: "{line or engine} resume ${{token}}"}}'
     return (
-        f"adapter: 1\nid: {engine}\ncommand: {command}\nargs: [run, \"${{run().resume}}\", \"${{run().prompt}}\"]\nresume: {resume}\n"
+        f'adapter: 1\nid: {engine}\ncommand: {command}\nargs: [run, "${{run().resume}}", "${{run().prompt}}"]\nresume: {resume}\n'
         f"session: {{id: id}}\nevents:\n  - match: {{type: a}}\n    complete: {{}}\n{extra}"
     )
 

@@ -88,7 +88,9 @@ def test_a_missing_resume_is_not_taken_from_the_parent():
 
 
 def test_a_key_replaces_the_parents():
-    found = child("args: [go, '${run().prompt}']\noptions: {}\nevents:\n  - match: {type: x}\n    complete: {}\n")
+    found = child(
+        "args: [go, '${run().prompt}']\noptions: {}\nevents:\n  - match: {type: x}\n    complete: {}\n"
+    )
     assert found.args[0].value.literal() == "go"
     assert found.spec.options == {}
     assert len(found.rules.rules) == 1
