@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,3 +98,9 @@ def event_json(event: TakopiEvent) -> dict[str, Any]:
     """An event as JSON: its dataclass field by field, ``type`` first."""
     fields = asdict(event)
     return {"type": fields.pop("type"), **fields}
+
+
+def events_text(events: Sequence[TakopiEvent]) -> str:
+    """The text of ``events.json``. Lone surrogates, which UTF-8 cannot hold, stay JSON escapes."""
+    text = json.dumps([event_json(event) for event in events], indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"

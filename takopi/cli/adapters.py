@@ -43,7 +43,7 @@ def _is_path(target: str) -> bool:
     return os.sep in target or target.endswith((".yaml", ".yml"))
 
 
-def _entry(catalog: Catalog, target: str) -> Entry:
+def find_entry(catalog: Catalog, target: str) -> Entry:
     """The adapter file that an id or a path on the command line means."""
     if _is_path(target):
         path = Path(target)
@@ -56,8 +56,8 @@ def _entry(catalog: Catalog, target: str) -> Entry:
         raise UsageError(f"{error}; a file's name ends with .yaml") from None
 
 
-def _adapter(catalog: Catalog, target: str) -> Adapter:
-    entry = _entry(catalog, target)
+def find_adapter(catalog: Catalog, target: str) -> Adapter:
+    entry = find_entry(catalog, target)
     compiled = catalog.compiled(entry)
     if compiled.adapter is None:
         raise SpecError(f"{entry.shown} is broken", compiled.diagnostics)
@@ -176,7 +176,7 @@ def validate_command(targets: Sequence[str], *, format: str) -> int:
     """Print every problem of the files named (or of all in use); 1 if there is an error."""
     config = load_config()
     catalog = load_catalog(config)
-    entries = [_entry(catalog, target) for target in targets]
+    entries = [find_entry(catalog, target) for target in targets]
     if not targets:
         entries = [catalog.entries[engine][0] for engine in catalog.ids]
     found: list[Diagnostic] = list(catalog.problems) if not targets else []
@@ -252,7 +252,7 @@ def show_command(target: str) -> int:
     """Print the adapter after ``extends``, and its command line for a sample prompt."""
     show_warnings()
     config = load_config()
-    adapter = _adapter(load_catalog(config), target)
+    adapter = find_adapter(load_catalog(config), target)
     options = _options(config, adapter)
     print(f"# {adapter.file}")
     print(_as_yaml(adapter), end="")
@@ -306,7 +306,7 @@ def replay_command(
     if as_json and as_chat:
         raise UsageError("--json and --chat show the same run in two ways; give one of them")
     show_warnings()
-    adapter = _adapter(load_catalog(load_config()), target)
+    adapter = find_adapter(load_catalog(load_config()), target)
     if not path.exists():
         raise UsageError(f"there is no recording {path}")
     recording = load_recording(path)

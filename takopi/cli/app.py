@@ -133,6 +133,49 @@ def adapters_replay(
     raise typer.Exit(replay_command(target, recording, as_json=json, as_chat=chat, speed=speed))
 
 
+@adapters.command("explain")
+def adapters_explain(
+    target: Annotated[str, typer.Argument(metavar="ID|FILE", help="The adapter to use.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="STREAM[:LINE]", help="A recorded stream; without a line, all of them."
+        ),
+    ],
+) -> None:
+    """Show one line's way through the rules: which matched, which did not and why."""
+    from takopi.cli.fixtures import explain_command
+
+    raise typer.Exit(explain_command(target, place))
+
+
+@adapters.command("test")
+def adapters_test(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID|FILE]...", help="What to test; without any, all that have fixtures."
+        ),
+    ] = None,
+    fixtures: Annotated[
+        Path, typer.Option(metavar="DIR", help="Holds a folder per engine, with a folder per case.")
+    ] = Path("fixtures/streams"),
+    update: Annotated[
+        bool, typer.Option("--update", help="Write what the streams give as the new expectation.")
+    ] = False,
+    min_coverage: Annotated[
+        float,
+        typer.Option(min=0, max=100, metavar="N", help="Percent of the rules that must fire."),
+    ] = 100,
+) -> None:
+    """Replay recorded streams: run contract, expected events, coverage of rules and lines."""
+    from takopi.cli.fixtures import test_command
+
+    raise typer.Exit(
+        test_command(targets or [], fixtures=fixtures, update=update, min_coverage=min_coverage)
+    )
+
+
 @adapters.command("schema")
 def adapters_schema() -> None:
     """Print the JSON Schema of adapter files, for editors."""

@@ -519,7 +519,8 @@ def _kimi_line(story: _Story, line: dict[str, Any]) -> None:
         story.text = line.get("content") or story.text
         for call in line.get("tool_calls") or ():
             function = call["function"]
-            given = json.loads(function.get("arguments") or "{}")
+            objects = json_objects((function.get("arguments") or "").encode())
+            given = objects[0] if objects else None
             _call(story, call.get("id"), function.get("name"), given, _KIMI_KINDS)
         if not line.get("tool_calls"):
             story.answer = line.get("content")

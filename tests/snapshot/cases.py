@@ -15,7 +15,7 @@ from takopi.adapters.adapter import Adapter
 from takopi.adapters.compile import compile_adapter
 from takopi.adapters.replay import (
     Recording,
-    event_json,
+    events_text,
     load_recording,
     new_translator,
     replay,
@@ -71,6 +71,19 @@ CASES = tuple(
 )
 ENGINES = tuple(sorted(path.stem for path in bundled("adapters").glob("*.yaml")))
 
+__all__ = [
+    "CASES",
+    "ENGINES",
+    "FIXTURES",
+    "Case",
+    "Replayed",
+    "adapter_of",
+    "each_case",
+    "each_engine",
+    "events_text",
+    "play",
+]
+
 each_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 
@@ -97,9 +110,3 @@ def play(
     translator = new_translator(adapter_of(engine), recording, on_rule=on_rule)
     events = [event for batch in replay(translator, recording) for event in batch]
     return Replayed(events, translator)
-
-
-def events_text(events: list[TakopiEvent]) -> str:
-    """The text of ``events.json``. Lone surrogates, which UTF-8 cannot hold, stay JSON escapes."""
-    text = json.dumps([event_json(event) for event in events], indent=2, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"

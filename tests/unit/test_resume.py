@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from takopi.adapters.catalog import load_catalog
 from takopi.adapters.compile import compile_adapter
 from takopi.adapters.resume import SAMPLE_TOKENS
 from takopi.adapters.source import Source
+from takopi.config import Config
 
 ADAPTERS = Path(__file__).parents[2] / "adapters"
 
@@ -26,8 +28,7 @@ def form(line, regex=None):
 
 
 def built_in(engine):
-    file = ADAPTERS / f"{engine}.yaml"
-    return compile_adapter(Source(file.name, file.read_text(encoding="utf-8"))).adapter.resume
+    return load_catalog(Config(Path("takopi.toml"))).adapter(engine).resume
 
 
 BUILT = form("acme resume ${token}")
