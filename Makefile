@@ -21,14 +21,16 @@ check: $(VENV)/.installed-dev ## Everything a change must pass; ends with the te
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/takopi adapters validate
+	$(BIN)/takopi adapters test --min-coverage 100
 	$(MAKE) test
 
 format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schemas: $(VENV)/.installed-dev ## Regenerate schemas/ from the models
+schemas: $(VENV)/.installed-dev ## Regenerate schemas/ from the models, and the README's table of engines
 	$(BIN)/python -m takopi.adapters.schema schemas/adapter.schema.json
+	$(BIN)/python tests/update_readme.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

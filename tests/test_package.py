@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 import tomllib
@@ -109,3 +110,11 @@ def test_the_demo_starts_with_the_standard_library_only():
 @pytest.mark.parametrize("library", ["importlib.metadata", "ruamel.yaml", "rich.console", "anyio"])
 def test_what_is_slow_would_be_found(library):
     assert slow(imported_by(f"import {library}")) != []
+
+
+def test_the_readmes_table_of_engines_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "tests/update_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.README.read_text(encoding="utf-8")
+    assert module.updated(text) == text, "run: make schemas"
