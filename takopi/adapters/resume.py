@@ -30,6 +30,11 @@ class ResumeFormat:
         shown = f'"{token}"' if re.search(r"\s", token) else token
         return str(self.line.evaluate({"token": shown}, Scope()))
 
+    def sample_token(self) -> str:
+        """A token of the kind this engine uses: one whose line is understood."""
+        good = (t for t in SAMPLE_TOKENS if self.extract(self.format(t)) == t)
+        return next(good, SAMPLE_TOKENS[0])
+
     def extract(self, text: str | None) -> str | None:
         """The token of the last resume line in ``text``, or None."""
         found = None

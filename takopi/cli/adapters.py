@@ -35,6 +35,7 @@ from takopi.engines.executables import find_executable
 from takopi.engines.registry import engine_options
 from takopi.errors import EXIT_FAILURE, EXIT_OK, SpecError, TakopiError, UsageError
 from takopi.model import CompletedEvent, ResumeToken, TakopiEvent
+from takopi.paths import reset_run_base_dir, set_run_base_dir
 
 # -- targets ---------------------------------------------------------------------------------------
 
@@ -245,7 +246,6 @@ def _options(config: Config, adapter: Adapter) -> EngineOptions:
 # -- show ------------------------------------------------------------------------------------------
 
 _SAMPLE_PROMPT = "Say hello."
-_SAMPLE_TOKEN = "0199a213-81c0-7800-8aa1-bbab2a035a53"
 
 
 def show_command(target: str) -> int:
@@ -256,14 +256,15 @@ def show_command(target: str) -> int:
     options = _options(config, adapter)
     print(f"# {adapter.file}")
     print(_as_yaml(adapter), end="")
-    resumes: list[str | None] = [None] + ([_SAMPLE_TOKEN] if adapter.resume is not None else [])
-    for resume in resumes:
+    form = adapter.resume
+    token = form.sample_token() if form is not None else None
+    for resume in (None, token) if token is not None else (None,):
         request = RunRequest(prompt=_SAMPLE_PROMPT, resume=resume, cwd=str(Path.cwd()))
         line = build_command(adapter, request, options, os.environ)
         print(f"\n# {'resumed' if resume else 'new'} session")
         _print_command(line)
-    if adapter.resume is not None:
-        print(f"# resume line\n{adapter.resume.format(_SAMPLE_TOKEN)}")
+    if form is not None and token is not None:
+        print(f"# resume line\n{form.format(token)}")
     return EXIT_OK
 
 
@@ -320,7 +321,11 @@ def replay_command(
         view = PlainView(adapter.id, out=sys.stdout)
     audit = Audit(adapter)
     audit.translator = translator = new_translator(adapter, recording, on_rule=audit.on_rule)
-    outcome = _play(translator, recording, view, speed)
+    folder = set_run_base_dir(Path(recording.cwd))  # paths are shown relative to it
+    try:
+        outcome = _play(translator, recording, view, speed)
+    finally:
+        reset_run_base_dir(folder)
     audit.run_ended(translator)
     form = adapter.resume
     token = outcome.resume
