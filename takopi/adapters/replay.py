@@ -81,6 +81,9 @@ def new_translator(
     options = resolve_options(adapter.id, adapter.spec.options, adapter.options_read, {}, "")
     request = RunRequest(prompt="", resume=recording.resume, cwd=recording.cwd)
     run = run_values(adapter, request, options)
+    plan = adapter.session
+    if recording.resume is None and plan is not None and (plan.id or plan.text):
+        run["session"] = None  # what takopi would have chosen itself is not what was recorded
     return Translator(adapter, run, options.values, on_rule=on_rule)
 
 

@@ -1,8 +1,9 @@
 """What takopi must report for a recorded engine stream, told without any adapter.
 
 A second opinion: plain Python written from the descriptions of the CLIs (codex 0.169 and 0.77,
-claude 2.1.329 and 2.0.76, gemini 0.61, opencode 1.18 and 1.1, kilo 7.7, pi 0.87 and 0.73). It shares no code with the adapter language, so the two
-agree only where both are right, or where both misread the same sentence.
+claude 2.1.329 and 2.0.76, gemini 0.61, opencode 1.18 and 1.1, kilo 7.7, pi 0.87 and 0.73, copilot
+1.0.102, kimi 2.1, vibe 3.0, qwen 0.24). It shares no code with the adapter language, so the two agree
+only where both are right, or where both misread the same sentence.
 """
 
 from __future__ import annotations

@@ -69,6 +69,18 @@ def test_replaying(tmp_path):
     assert not events_of(tmp_path, resume="other")[-1].ok
 
 
+def test_a_replay_has_the_session_that_was_recorded_and_not_one_of_its_own(tmp_path):
+    text = "session: {id: session, create: '${uuid()}'}\n" + TEXT
+    stdout = b'{"text": "hi"}\n' + STREAM
+    recording = Recording(tmp_path / "x.jsonl", stdout=stdout)
+    events = [
+        e
+        for batch in replay(new_translator(adapter_from(text), recording), recording)
+        for e in batch
+    ]
+    assert [event.resume for event in events] == [ResumeToken("acme", "s1")] * 2
+
+
 def test_a_replayed_failure_has_its_reason(tmp_path):
     end = events_of(tmp_path, stdout=b"", exit_code=2, stderr="one\u2028line\r\n\nbad flag\n")[-1]
     assert end.error == "Acme failed (exit code 2)\none\u2028line\nbad flag"
