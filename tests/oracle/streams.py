@@ -504,8 +504,10 @@ def _copilot_line(story: _Story, line: dict[str, Any]) -> None:
             story.tools[data["toolCallId"]] = replace(done, exit_code=exit_code)
     elif kind == "session.error":
         story.error = data.get("message")
+    elif kind == "abort":
+        story.error = "interrupted"
     elif kind == "result":
-        story.outcome = line.get("exitCode") == 0
+        story.outcome = line.get("exitCode") == 0 and story.error != "interrupted"
         story.usage = _numbers(line.get("usage"), {"sessionDurationMs": "duration_ms"})
 
 

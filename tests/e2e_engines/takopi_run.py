@@ -1,0 +1,144 @@
+"""One `takopi run ENGINE --json` as a process, and what it printed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.e2e_engines.homes import MARK, Home
+
+Event = dict[str, Any]
+
+_POLL_S = 0.1
+_FAREWELL_S = 30.0  # how long takopi may take to end after a signal
+
+
+@dataclass
+class Result:
+    """What a run gave. ``code`` is takopi's exit code, negative when a signal killed it."""
+
+    events: list[Event]
+    stderr: str
+    code: int
+    seconds: float
+    problems: list[str] = field(default_factory=list)  # seen while it ran
+    ended_s: float = 0.0  # from the signal to the end, when one was sent
+
+    @property
+    def outcome(self) -> Event:
+        """The last event, `{}` where there is none that ends the run."""
+        last = self.events[-1] if self.events else {}
+        return last if last.get("type") == "completed" else {}
+
+    @property
+    def token(self) -> str | None:
+        resume = self.outcome.get("resume")
+        return resume["value"] if resume else None
+
+    @property
+    def actions(self) -> list[Event]:
+        return [event for event in self.events if event["type"] == "action"]
+
+    @property
+    def unmapped(self) -> dict[str, int]:
+        return dict((self.outcome.get("usage") or {}).get("unmapped") or {})
+
+
+class TakopiRun:
+    """A run that goes on in the background; its output goes into files in ``logs``."""
+
+    def __init__(
+        self, engine: str, prompt: str, home: Home, logs: Path, *, resume: str | None = None
+    ) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._stdout, self._stderr = logs / "events.jsonl", logs / "stderr.txt"
+        self._mark = home.env[MARK]
+        self._signalled: float | None = None
+        self._problems: list[str] = []
+        takopi = str(Path(sys.executable).parent / "takopi")
+        more = ["--resume", resume] if resume is not None else []
+        command = [takopi, "run", engine, "--json", "--cwd", str(home.project), *more, prompt]
+        self._began = time.monotonic()
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=dict(home.env),
+                cwd=home.project,
+            )
+
+    def wait(self, limit_s: float) -> Result:
+        """Wait for the end; a run that takes too long is ended, which is a problem."""
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self._problems.append(f"still running after {limit_s:g} s")
+            self.interrupt()
+        ended = time.monotonic()
+        self._sweep()
+        events = [json.loads(line) for line in self._stdout.read_bytes().splitlines()]
+        result = Result(
+            events,
+            self._stderr.read_text("utf-8", "replace"),
+            self._process.returncode,
+            ended - self._began,
+            self._problems,
+        )
+        if self._signalled is not None:
+            result.ended_s = ended - self._signalled
+        return result
+
+    def wait_for(self, ready: Callable[[Sequence[psutil.Process]], bool], limit_s: float) -> bool:
+        """Wait until the run's processes are as they should be; False when that never happens."""
+        ends = time.monotonic() + limit_s
+        while time.monotonic() < ends and self._process.poll() is None:
+            if ready(self.processes()):
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def interrupt(self) -> None:
+        """Ctrl-C for takopi alone, as a terminal's is for its foreground; then wait for its end."""
+        self._signalled = time.monotonic()
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(_FAREWELL_S)
+        except subprocess.TimeoutExpired:
+            self._problems.append(f"takopi did not end {_FAREWELL_S:g} s after SIGINT")
+            self._process.kill()
+            self._process.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this engine's home, also those that left takopi's tree."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARK) == self._mark and (
+                process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.Error:
+            return False
+
+    def _sweep(self) -> None:
+        """Nothing of a run may outlive it; what does is a problem, and is ended."""
+        ends = time.monotonic() + 2.0
+        while (left := self.processes()) and time.monotonic() < ends:
+            time.sleep(_POLL_S)
+        for process in left:
+            try:
+                self._problems.append(f"left running: {' '.join(process.cmdline())[:200]}")
+                process.kill()
+            except psutil.Error:
+                continue
