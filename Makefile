@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format schemas clean help
+.PHONY: demo test check e2e-engines bench format schemas clean help
 
 help: ## Show what there is
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## Ask the embedded demo engine about this folder
 	@TAKOPI_DEMO_DELAY=0.8 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/takopi run demo "What is this project?"
@@ -23,6 +23,12 @@ check: $(VENV)/.installed-dev ## Everything a change must pass; ends with the te
 	$(BIN)/takopi adapters validate
 	$(BIN)/takopi adapters test --min-coverage 100
 	$(MAKE) test
+
+e2e-engines: $(VENV)/.installed-dev ## Run real CLIs through takopi; ARGS='--only codex --keep'
+	$(BIN)/python -m tests.e2e_engines $(ARGS)
+
+bench: $(VENV)/.installed-dev ## Measure speed and memory against their targets; minutes. ARGS=--quick
+	$(BIN)/python -m bench $(ARGS)
 
 format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .

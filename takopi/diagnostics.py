@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ CODES: dict[str, str] = {
     "unknown-key": "a key the adapter format does not have",
     "schema": "a value of the wrong type or shape, or a required key is missing",
     "expression": "a JMESPath expression that cannot work",
-    "regex": "a regular expression that does not compile, or lacks a group that is read",
+    "regex": "a regular expression that does not compile, lacks a group that is read, or can take exponential time",
     "resume-roundtrip": "the resume line does not give its token back",
     "resume-overlap": "two adapters understand each other's resume line",
     "unknown-option": "an option that is read but not declared, or declared but not read",
@@ -128,8 +129,11 @@ def _excerpt(span: Span) -> tuple[str, str, int]:
 
 
 def _visible(text: str) -> str:
-    """Control characters as their pictures: an excerpt must not steer the terminal."""
-    return "".join(c if c == "\t" or ord(c) >= 32 else chr(0x2400 + ord(c)) for c in text)
+    """Control characters as their pictures: what a file holds must not steer the terminal."""
+    return _CONTROL.sub(lambda c: chr(0x2400 + ord(c[0])) if c[0] < " " else "�", text)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 def _render_file(marks: Sequence[tuple[Span, str, str]], gutter: int) -> list[str]:
@@ -147,13 +151,17 @@ def _render_file(marks: Sequence[tuple[Span, str, str]], gutter: int) -> list[st
         for index, (span, sign, label) in enumerate(here):
             text, pad, width = _excerpt(span)
             if index == 0 or not whole:
-                lines.append(f"{str(number).rjust(gutter)} | {_visible(text)}".rstrip())
+                lines.append(f"{str(number).rjust(gutter)} | {text}".rstrip())
             lines.append(f"{blank} | {pad}{sign * width} {label}".rstrip())
     return lines
 
 
 def render_text(diagnostic: Diagnostic) -> str:
     """The diagnostic as lines for a terminal: headline, place, excerpt with caret, help."""
+    return "\n".join(map(_visible, _render_lines(diagnostic)))
+
+
+def _render_lines(diagnostic: Diagnostic) -> list[str]:
     lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
     span = diagnostic.span
     if span is None:
@@ -161,7 +169,7 @@ def render_text(diagnostic: Diagnostic) -> str:
             lines.append(f" --> {diagnostic.path}")
         if diagnostic.help:
             lines.append(f"  = help: {diagnostic.help}")
-        return "\n".join(lines)
+        return lines
     marks = [(span, "^", diagnostic.path or "")]
     marks += [(other, "-", label) for other, label in diagnostic.related]
     gutter = max(len(str(mark[0].line)) for mark in marks)
@@ -175,7 +183,7 @@ def render_text(diagnostic: Diagnostic) -> str:
         lines += _render_file(inside, gutter)
     if diagnostic.help:
         lines.append(f"{blank} = help: {diagnostic.help}")
-    return "\n".join(lines)
+    return lines
 
 
 def _span_json(span: Span) -> dict[str, Any]:

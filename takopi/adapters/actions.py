@@ -35,7 +35,9 @@ class Actions:
     def event(self, plan: ActionPlan, node: Any) -> ActionEvent:
         """What a rule's ``action`` says about ``node``."""
         scope = self._scope
-        action_id = as_text(plan.id.evaluate(node, scope))
+        action_id = plan.id.evaluate(node, scope)
+        if type(action_id) is not str:
+            action_id = as_text(action_id)
         phase = self._phase(plan, node, has_id=bool(action_id))
         before = self._open.get(action_id) or self._closed.get(action_id)
         kind = title = ""

@@ -10,20 +10,23 @@ never loaded from a project's folder: a cloned repository must not define what r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from takopi.adapters.adapter import Adapter
-from takopi.adapters.checks import resume_overlap
-from takopi.adapters.compile import Compiled, compile_adapter
-from takopi.adapters.document import Parents
-from takopi.adapters.source import Source, parse
+from takopi.adapters.cache import Parent, Verdict, VerdictCache, user_cache
 from takopi.bundled import bundled
 from takopi.config import Config
 from takopi.diagnostics import Diagnostic, Span, did_you_mean, in_file_order
 from takopi.errors import SpecError, TakopiError
+
+if TYPE_CHECKING:
+    # Imported where they are used: a list of engines whose files are known must not wait for YAML,
+    # schema and expressions.
+    from takopi.adapters.adapter import Adapter
+    from takopi.adapters.compile import Compiled
+    from takopi.adapters.source import Source
 
 Origin = Literal["config", "user", "built-in", "file"]
 _RANK: dict[Origin, int] = {"config": 0, "user": 1, "built-in": 2, "file": 0}
@@ -52,6 +55,7 @@ class Catalog:
         default_factory=dict
     )  # by id, the one that counts first
     problems: list[Diagnostic] = field(default_factory=list)
+    cache: VerdictCache = field(default_factory=lambda: VerdictCache(None))
     _compiled: dict[Path, Compiled] = field(default_factory=dict)
 
     @property
@@ -84,8 +88,27 @@ class Catalog:
             raise SpecError(f"engine `{engine}` is broken: {entry.shown}", compiled.diagnostics)
         return compiled.adapter
 
+    def verdict(self, entry: Entry) -> Verdict:
+        """What a listing shows of a file; compiled only if it was not before, as it is now."""
+        parent = self._parent_paths(entry)
+        try:
+            text = _read(entry.path)
+            known = self.cache.load(entry.path, text, lambda engine: _text(parent(engine)))
+        except SpecError:  # said by the diagnostics
+            return Verdict(errors=1)
+        if known is not None:
+            return known
+        used: list[Parent] = []
+        compiled = self._compiled[entry.path] = self._compile(entry, used)
+        verdict = _verdict(compiled)
+        self.cache.save(entry.path, text, used, verdict)
+        return verdict
+
     def validate(self, entry: Entry) -> list[Diagnostic]:
         """Every problem of a file, those with the other adapters in use included."""
+        from takopi.adapters.checks import resume_overlap
+        from takopi.adapters.source import Source, parse
+
         compiled = self.compiled(entry)
         found = list(compiled.diagnostics)
         if compiled.adapter is not None:
@@ -105,28 +128,57 @@ class Catalog:
             if above:
                 yield other
 
-    def _compile(self, entry: Entry) -> Compiled:
+    def _compile(self, entry: Entry, used: list[Parent] | None = None) -> Compiled:
+        """Compile a file; ``used`` is told the texts that ``extends`` meant."""
+        from takopi.adapters.compile import Compiled, compile_adapter
+        from takopi.adapters.source import Source
+
+        parent_path = self._parent_paths(entry)
+
+        def parent(engine: str) -> Source | None:
+            path = parent_path(engine)
+            text = _text(path)
+            if used is not None:
+                used.append((engine, text))
+            return Source(display_path(path), text) if path and text is not None else None
+
         try:
             text = _read(entry.path)
         except SpecError as error:
             return Compiled(None, error.diagnostics)
-        return compile_adapter(
-            Source(entry.shown, text), stem=entry.path.stem, parents=self._parents(entry)
-        )
+        return compile_adapter(Source(entry.shown, text), stem=entry.path.stem, parents=parent)
 
-    def _parents(self, entry: Entry) -> Parents:
+    def _parent_paths(self, entry: Entry) -> Callable[[str], Path | None]:
         """What ``extends`` means in ``entry``: its own id, or one met before, is the file shadowed."""
         used = {entry.path}
 
-        def parent(engine: str) -> Source | None:
+        def parent(engine: str) -> Path | None:
             found = self.entries.get(engine, [])
             if not found:
                 return None
             path = next((e.path for e in found if e.path not in used), found[-1].path)
             used.add(path)
-            return Source(display_path(path), _read(path))
+            return path
 
         return parent
+
+
+def _verdict(compiled: Compiled) -> Verdict:
+    adapter = compiled.adapter
+    if adapter is None:
+        return Verdict(errors=sum(d.severity == "error" for d in compiled.diagnostics))
+    spec, command = adapter.spec, adapter.command
+    return Verdict(
+        errors=0,
+        name=adapter.name,
+        command=spec.command if command.constant else None,
+        install=spec.install,
+        tested=spec.tested,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return _read(path) if path is not None else None
 
 
 def _read(path: Path) -> str:
@@ -161,7 +213,7 @@ def user_folder(config: Config) -> Path:
 
 def load_catalog(config: Config) -> Catalog:
     """Find all adapter files. Raises `ConfigError` for a bad ``adapters.paths``."""
-    catalog = Catalog()
+    catalog = Catalog(cache=user_cache())
     for path in config.adapter_paths():
         found = _files(catalog, path)
         if found is None:
@@ -204,6 +256,8 @@ def _add(catalog: Catalog, paths: Iterable[Path], origin: Origin) -> None:
 
 def _id_span(entry: Entry) -> Span:
     """Where a file says its id, its beginning if it does not."""
+    from takopi.adapters.source import Source, parse
+
     try:
         source = Source(entry.shown, _read(entry.path))
     except SpecError:

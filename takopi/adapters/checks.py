@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from takopi.adapters.adapter import Adapter
@@ -14,7 +15,7 @@ from takopi.adapters.resume import SAMPLE_TOKENS, ResumeFormat
 from takopi.adapters.rules import Literal_, Match, MatchPath, json_equal
 from takopi.adapters.source import Node, Source, format_path
 from takopi.diagnostics import Diagnostic, did_you_mean, suggest
-from takopi.ids import RESERVED_ENGINE_IDS
+from takopi.ids import ID_PATTERN, RESERVED_ENGINE_IDS
 
 # `run().model` is the per-chat override, else the option of that name.
 # Variables that outcomes read by themselves.
@@ -35,7 +36,8 @@ def identity(root: Node, stem: str | None) -> list[Diagnostic]:
                 f"the id `{node.scalar}` is not the file's name `{stem}`",
                 node.span,
                 "id",
-                f"name the file `{node.scalar}.yaml`, or write `id: {stem}`",
+                f"name the file `{node.scalar}.yaml`"
+                + (f", or write `id: {stem}`" if re.match(ID_PATTERN, stem) else ""),
             )
         )
     if node.scalar in RESERVED_ENGINE_IDS:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from takopi.adapters import checks
 from takopi.adapters.adapter import Adapter, Argument, EnvPlan, Hint, SessionPlan
+from takopi.adapters.backtracking import EXPONENTIAL_HELP, exponential_part
 from takopi.adapters.document import Parents, load_document
 from takopi.adapters.expressions import NULL, REGEX_HELP, ExpressionCompiler, Value, constant
 from takopi.adapters.model import AdapterSpec
@@ -243,9 +244,12 @@ class _Build:
                 pattern = re.compile(text)
         except (re.error, FutureWarning, OverflowError, RecursionError) as error:
             at = getattr(error, "pos", None)
+            why = str(getattr(error, "msg", error)).lower()
+            if isinstance(error, RecursionError):
+                why = "it nests too deep"
             self.compiler.problem(
                 "regex",
-                f"not a regular expression: {str(getattr(error, 'msg', error)).lower()}",
+                f"not a regular expression: {why}",
                 node.span if at is None else node.span_within(min(at, len(text) - 1), 1),
                 path,
                 REGEX_HELP,
@@ -258,6 +262,16 @@ class _Build:
                 node.span,
                 path,
                 f"write `(?P<{group}>…)` around it",
+            )
+            return None
+        part = exponential_part(text)
+        if part is not None:
+            self.compiler.problem(
+                "regex",
+                f"this can take exponential time: `{part}`",
+                node.span_within(text.find(part), len(part)),
+                path,
+                EXPONENTIAL_HELP,
             )
             return None
         return pattern

@@ -5,11 +5,17 @@ from __future__ import annotations
 import codecs
 import json
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
 
-_decode = msgspec.json.Decoder().decode
+Decode: TypeAlias = Callable[[bytes], Any]
+"""Bytes to a JSON value; raises one of `REFUSED`."""
+
+REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+decode_fast: Decode = msgspec.json.Decoder().decode
 
 
 def decode_line(raw: bytes) -> dict[str, Any] | None:
@@ -19,8 +25,8 @@ def decode_line(raw: bytes) -> dict[str, Any] | None:
     invalid UTF-8 and ``NaN``; such a line is decoded once more before it counts as non-JSON.
     """
     try:
-        data = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        data = decode_fast(raw)
+    except REFUSED:
         start = raw[:64].removeprefix(codecs.BOM_UTF8).lstrip()
         if start and start[:1] != b"{":  # plain text, perhaps of many megabytes
             return None

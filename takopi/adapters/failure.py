@@ -6,19 +6,28 @@ import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from takopi.adapters.adapter import Hint
 
 TAIL_CHARS = 4_000  # of the last stderr, and of the last stdout, in an error
+_SEARCHED_CHARS = 8_000  # of each that hints look at: what a slow regular expression can take
 
 # CSI and OSC sequences, and the other escapes, which end with their first letter or digit.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_ANSI = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def without_escapes(text: str) -> str:
+    """Text without terminal escapes and control characters (tabs and newlines stay)."""
+    return _CONTROL.sub("", _ANSI.sub("", text))
+
+
 def strip_ansi(text: str) -> str:
-    """Text without terminal escapes and control characters, trimmed at the ends."""
-    return _CONTROL.sub("", _ANSI.sub("", text)).strip()
+    """Text `without_escapes`, trimmed at the ends."""
+    return without_escapes(text).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +46,20 @@ def describe_failure(failure: Failure, hints: Sequence[Hint]) -> str:
     """The error text: the reason, else exit status and the last output, then the hints that fit."""
     parts = [failure.error]
     if not failure.error:
-        parts = [_headline(failure), *_last(failure.stderr), *_last(failure.stdout)]
-    searched = "\n".join([failure.error, *failure.stderr, *failure.stdout])
-    advice = dict.fromkeys(hint.say for hint in hints if hint.match.search(searched))
+        last = (_last(lines, TAIL_CHARS) for lines in (failure.stderr, failure.stdout))
+        parts = [_headline(failure), *chain.from_iterable(last)]
+    searched = [failure.error[:_SEARCHED_CHARS], failure.error[_SEARCHED_CHARS:][-_SEARCHED_CHARS:]]
+    searched += [
+        "\n".join(_last(lines, _SEARCHED_CHARS)) for lines in (failure.stderr, failure.stdout)
+    ]
+    advice = dict.fromkeys(hint.say for hint in hints if any(map(hint.match.search, searched)))
     return "\n".join([*parts, *(f"hint: {say}" for say in advice)])
 
 
-def _last(lines: Sequence[str]) -> list[str]:
-    """The newest lines, `TAIL_CHARS` of them; the last one always."""
+def _last(lines: Sequence[str], chars: int) -> list[str]:
+    """The newest lines, ``chars`` characters of them; the last one always."""
     kept: list[str] = []
-    room = TAIL_CHARS
+    room = chars
     for line in reversed(lines):
         room -= len(line)
         if room < 0 and kept:

@@ -102,7 +102,10 @@ def _run_case(
         result.problems.append(f"no rule matches {count} × {shape}")
     for place, failure in translator.failures.items():
         result.problems.append(f"{place}: {failure}")
-    _compare(path, events, result, update=update)
+    try:
+        _compare(path, events, result, update=update)
+    except RecursionError:
+        result.problems.append("the events are nested too deep to compare them with events.json")
     return result
 
 
@@ -112,24 +115,25 @@ def _compare(
     file = (path if path.is_dir() else path.parent) / "events.json"
     text = events_text(events)
     got = [event_json(event) for event in events]
+    wanted, problem = None, ""
     try:
         wanted = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        wanted = None
-    except (OSError, ValueError) as error:
-        wanted = None
-        result.problems.append(f"cannot read {file.name}: {error}")
+        problem = f"{file.name} is missing; write it with --update and look at it"
+    except OSError as error:
+        problem = f"cannot read {file.name}: {error.strerror}"
+    except (ValueError, RecursionError) as error:
+        problem = f"cannot read {file.name}: it is not JSON: {error}"
     if wanted is not None and _same(wanted, json.loads(text)):
         return
-    if update:
+    if not update:
+        result.problems.append(problem or _first_difference(wanted, got))
+        return
+    try:
         file.write_text(text, encoding="utf-8")
         result.updated = True
-        result.problems = [p for p in result.problems if not p.startswith("cannot read")]
-    elif wanted is None:
-        if not result.problems or not result.problems[-1].startswith("cannot read"):
-            result.problems.append(f"{file.name} is missing; write it with --update and look at it")
-    else:
-        result.problems.append(_first_difference(wanted, got))
+    except OSError as error:
+        result.problems.append(f"cannot write {file.name}: {error.strerror}")
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+from takopi.adapters.backtracking import search_ends
 from takopi.adapters.scope import Scope
 from takopi.paths import relativize_command, relativize_path
 
@@ -351,13 +352,13 @@ def _parse_json(value: str) -> Any:
 def _bind_capture(regex: str) -> Implementation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # a nested set, `[[`: matched as written
-        search = re.compile(regex).search
+        pattern = re.compile(regex)
 
     def capture(value: Any) -> dict[str, Any] | None:
         if value is None:
             return None
         _require("capture", "a string", _STRINGS, value)
-        found = search(value)
+        found = search_ends(pattern, value)
         return None if found is None else {"match": found[0], **found.groupdict()}
 
     return capture

@@ -11,17 +11,28 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from takopi.adapters.functions import FUNCTIONS, NUMBERS, EvaluationError, Function
+from takopi.adapters.code import UNKNOWN, Code, constant, joined
+from takopi.adapters.code import Evaluator as Evaluator
+from takopi.adapters.code import is_true as is_true
+from takopi.adapters.functions import FUNCTIONS, NUMBERS, EvaluationError, Function, type_name
+from takopi.adapters.lists import (
+    filter_projection,
+    flatten,
+    index_of,
+    multi_select_dict,
+    multi_select_list,
+    projection,
+    slice_of,
+    value_projection,
+)
 from takopi.adapters.scope import Scope
 from takopi.adapters.syntax import CHAINS, SEQUENCES, ExpressionError, Node, check, operands, parse
 
-Evaluator: TypeAlias = Callable[[Any, Scope], Any]
-"""(current node, scope) -> value. Values may be shared with the node and with constants: read only."""
-
+_NOWHERE: Final = Scope()
 _SAFE_DEPTH: Final = 64  # nesting below which no stack that is sane to call from can overflow
 
 
@@ -40,28 +51,6 @@ class Expression:
     constant: bool
 
 
-def is_true(value: Any) -> bool:
-    """JMESPath's truth: false, null, "", [] and {} are false; 0 is true."""
-    return bool(value) or type(value) in NUMBERS
-
-
-_UNKNOWN: Final = object()
-_NOWHERE: Final = Scope()
-
-
-@dataclass(slots=True)
-class _Code:
-    """A compiled node and what is known about it."""
-
-    run: Evaluator
-    fails: bool = False
-    local: bool = True  # the value depends on the current node
-    scoped: bool = False  # it depends on the scope, or is never the same
-    value: Any = _UNKNOWN  # of a constant
-    path: tuple[str, ...] | None = None  # nothing but these fields, one after the other, of ...
-    root: str | None = None  # ... this attribute of the scope, or of the current node
-
-
 def compile_expression(text: str, functions: Mapping[str, Function] | None = None) -> Expression:
     """Compile once, evaluate often. ``functions`` (default: all) may be called.
 
@@ -75,9 +64,9 @@ def compile_expression(text: str, functions: Mapping[str, Function] | None = Non
     except RecursionError:
         raise ExpressionError("the expression nests too deep", 0, len(text)) from None
     run, fails = code.run, code.fails
-    if depth > _SAFE_DEPTH and code.value is _UNKNOWN:
+    if depth > _SAFE_DEPTH and code.value is UNKNOWN:
         run, fails = _guarded(run), True
-    return Expression(text, tree, run, fails, code.value is not _UNKNOWN)
+    return Expression(text, tree, run, fails, code.value is not UNKNOWN)
 
 
 def _guarded(run: Evaluator) -> Evaluator:
@@ -90,7 +79,7 @@ def _guarded(run: Evaluator) -> Evaluator:
     return guarded
 
 
-def _compile(node: Node, functions: Mapping[str, Function]) -> _Code:
+def _compile(node: Node, functions: Mapping[str, Function]) -> Code:
     """Compile a node and everything below it; a constant is evaluated at once."""
     kind = node["type"]
     if kind in CHAINS:
@@ -99,37 +88,23 @@ def _compile(node: Node, functions: Mapping[str, Function]) -> _Code:
     elif kind == "function_expression":
         code = _call(functions[node["value"]], node["children"], functions)
     elif kind == "slice":
-        code = _slice(slice(*node["children"]))
+        code = slice_of(slice(*node["children"]))
     elif kind in _LEAVES:
         code = _LEAVES[kind](node)
     else:
         codes = [_compile(child, functions) for child in node["children"]]
         code = _BRANCHES[kind](node, codes)
-    if code.local or code.scoped or code.value is not _UNKNOWN:
+    if code.local or code.scoped or code.value is not UNKNOWN:
         return code
     try:
-        return _constant(code.run(None, _NOWHERE))
+        return constant(code.run(None, _NOWHERE))
     except EvaluationError:
         return code
 
 
-def _constant(value: Any) -> _Code:
-    return _Code(lambda node, scope: value, local=False, value=value)
-
-
-def _joined(run: Evaluator, *parts: _Code, fails: bool = False, local: bool | None = None) -> _Code:
-    """Code made of parts: it fails if one of them does, and so on."""
-    return _Code(
-        run,
-        fails=fails or any(part.fails for part in parts),
-        local=any(part.local for part in parts) if local is None else local,
-        scoped=any(part.scoped for part in parts),
-    )
-
-
-def _path(root: str | None, path: tuple[str, ...]) -> _Code:
+def _path(root: str | None, path: tuple[str, ...]) -> Code:
     run = _node_reader(path) if root is None else _scope_reader(root, path)
-    return _Code(run, local=root is None, scoped=root is not None, path=path, root=root)
+    return Code(run, local=root is None, scoped=root is not None, path=path, root=root)
 
 
 def _node_reader(path: tuple[str, ...]) -> Evaluator:
@@ -158,8 +133,10 @@ def _node_reader(path: tuple[str, ...]) -> Evaluator:
 
 def _scope_reader(root: str, path: tuple[str, ...]) -> Evaluator:
     variables = attrgetter(root)
+    if not path:
+        return lambda node, scope: _plain(variables(scope))
+    name, read = path[0], _node_reader(path[1:])
     if len(path) == 1:
-        name = path[0]
 
         def one(node: Any, scope: Scope) -> Any:
             value = variables(scope)
@@ -168,8 +145,14 @@ def _scope_reader(root: str, path: tuple[str, ...]) -> Evaluator:
             return value.get(name) if type(value) is dict else None
 
         return one
-    read = _node_reader(path)
-    return lambda node, scope: read(_plain(variables(scope)), scope)
+
+    def many(node: Any, scope: Scope) -> Any:
+        value = variables(scope)
+        if type(value) is not dict:
+            value = _plain(value)
+        return read(value.get(name), scope) if type(value) is dict else None
+
+    return many
 
 
 def _plain(value: Any) -> Any:
@@ -177,16 +160,18 @@ def _plain(value: Any) -> Any:
     return dict(value) if type(value) is not dict and isinstance(value, Mapping) else value
 
 
-def _sequence(codes: list[_Code]) -> _Code:
+def _sequence(codes: list[Code]) -> Code:
     """Each step on the result of the one before: ``a.b``, ``a[0]``, ``a | b``."""
     steps = codes[:1]
     for code in codes[1:]:
         last = steps[-1]
         if code.path is not None and code.root is None and last.path is not None:
             steps[-1] = _path(last.root, last.path + code.path)
-        elif last.path == () and last.root is None:
+        elif last.is_current:
             steps[-1] = code
-        elif not (code.path == () and code.root is None):
+        elif last.first is not None and code.index == 0:
+            steps[-1] = replace(last, run=last.first, first=None)
+        elif not code.is_current:
             steps.append(code)
     if len(steps) == 1:
         return steps[0]
@@ -204,16 +189,16 @@ def _sequence(codes: list[_Code]) -> _Code:
     # A step that does not look at its node cuts the dependence on the first: unless that may fail.
     fails = any(step.fails for step in steps)
     local = steps[0].local and (fails or all(step.local for step in steps))
-    return _joined(two if len(runs) == 2 else many, *steps, local=local)
+    return joined(two if len(runs) == 2 else many, *steps, local=local)
 
 
-def _junction(kind: str, codes: list[_Code]) -> _Code:
+def _junction(kind: str, codes: list[Code]) -> Code:
     """``||`` and ``&&``: the first operand that decides, else the last."""
     deciding = kind == "or_expression"
-    operands: list[_Code] = []
+    operands: list[Code] = []
     for code in codes:
         operands.append(code)
-        if code.value is not _UNKNOWN and is_true(code.value) is deciding:
+        if code.value is not UNKNOWN and is_true(code.value) is deciding:
             break
     *runs, last = (code.run for code in operands)
     if not runs:
@@ -235,36 +220,43 @@ def _junction(kind: str, codes: list[_Code]) -> _Code:
                 return value
         return last(node, scope)
 
-    return _joined(many if len(rest) > 1 else either if deciding else both, *operands)
+    code = joined(many if len(rest) > 1 else either if deciding else both, *operands)
+    if kind == "and_expression" and len(operands) == 2 and operands[0].tests_text:
+        code.fails = code.fails and not operands[1].takes_text
+    return code
 
 
-def _not(node: Node, codes: list[_Code]) -> _Code:
+def _not(node: Node, codes: list[Code]) -> Code:
     run = codes[0].run
 
     def negation(node: Any, scope: Scope) -> bool:
         value = run(node, scope)
         return not value and type(value) not in NUMBERS
 
-    return _joined(negation, *codes)
+    return joined(negation, *codes)
 
 
-def _comparator(node: Node, codes: list[_Code]) -> _Code:
+def _comparator(node: Node, codes: list[Code]) -> Code:
     operation = node["value"]
     if operation not in ("eq", "ne"):
-        return _joined(_ordering(operation, codes[0].run, codes[1].run), *codes, fails=True)
-    left, right = codes if codes[1].value is not _UNKNOWN else reversed(codes)
+        return joined(_ordering(operation, codes[0].run, codes[1].run), *codes, fails=True)
+    left, right = codes if codes[1].value is not UNKNOWN else reversed(codes)
     equal = operation == "eq"
-    if right.value is not _UNKNOWN and type(right.value) not in (list, dict):
-        return _joined(_equals_scalar(left, right.value, equal), *codes)
+    if left.argument is not None and type(right.value) is str:
+        code = joined(_is_of_type(left.argument, right.value, equal), *codes)
+        code.tests_text = left.argument.is_current and right.value == "string" and equal
+        return code
+    if right.value is not UNKNOWN and type(right.value) not in (list, dict):
+        return joined(_equals_scalar(left, right.value, equal), *codes)
     first, second = left.run, right.run
 
     def compare(node: Any, scope: Scope) -> bool:
         return _equal(first(node, scope), second(node, scope)) is equal
 
-    return _joined(compare, *codes, fails=True)
+    return joined(compare, *codes, fails=True)
 
 
-def _equals_scalar(code: _Code, wanted: Any, equal: bool) -> Evaluator:
+def _equals_scalar(code: Code, wanted: Any, equal: bool) -> Evaluator:
     """Comparison with a constant; in Python ``True == 1``, so the types may have to tell."""
     run = code.run
     if type(wanted) is bool:
@@ -286,6 +278,18 @@ def _equals_scalar(code: _Code, wanted: Any, equal: bool) -> Evaluator:
     if equal:
         return lambda node, scope: run(node, scope) == wanted
     return lambda node, scope: run(node, scope) != wanted
+
+
+def _is_of_type(argument: Code, name: str, equal: bool) -> Evaluator:
+    """``type(x) == 'string'`` without asking for the name of the type of every item of a list."""
+    types = frozenset(type(value) for value in _EVERY_TYPE if type_name(value) == name)
+    if argument.is_current:
+        return lambda node, scope: (type(node) in types) is equal
+    run = argument.run
+    return lambda node, scope: (type(run(node, scope)) in types) is equal
+
+
+_EVERY_TYPE: Final[tuple[Any, ...]] = (None, False, 0, 0.0, "", [], {})
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -321,7 +325,7 @@ def _ordering(operation: str, left: Evaluator, right: Evaluator) -> Evaluator:
 _ORDERED: Final = NUMBERS | {str}
 
 
-def _call(function: Function, arguments: list[Node], functions: Mapping[str, Function]) -> _Code:
+def _call(function: Function, arguments: list[Node], functions: Mapping[str, Function]) -> Code:
     if function.attribute is not None:
         return _path(function.attribute, ())
     implementation = function.implementation
@@ -334,14 +338,18 @@ def _call(function: Function, arguments: list[Node], functions: Mapping[str, Fun
         else _compile(argument, functions)
         for argument in arguments
     ]
-    code = _joined(_caller(function, implementation, codes), *codes, fails=function.can_fail)
+    code = joined(_caller(function, implementation, codes), *codes, fails=function.can_fail)
     code.scoped = code.scoped or not function.pure
+    if function.implementation is type_name:
+        code.argument = codes[0]
+    code.takes_text = function.name in _TAKES_TEXT and len(codes) == 1 and codes[0].is_current
     return code
 
 
-def _caller(
-    function: Function, implementation: Callable[..., Any], codes: list[_Code]
-) -> Evaluator:
+_TAKES_TEXT: Final = frozenset({"length", "lower", "trim"})  # alone: fail on everything else
+
+
+def _caller(function: Function, implementation: Callable[..., Any], codes: list[Code]) -> Evaluator:
     runs = tuple(code.run for code in codes)
     if function.scoped:
         return lambda node, scope: implementation(scope, *[run(node, scope) for run in runs])
@@ -354,10 +362,10 @@ def _caller(
     return lambda node, scope: implementation(*[run(node, scope) for run in runs])
 
 
-def _reference(body: _Code) -> _Code:
+def _reference(body: Code) -> Code:
     """``&body``: the value is a function from an item to what the body makes of it."""
     run = body.run
-    return _Code(
+    return Code(
         lambda node, scope: lambda item: run(item, scope),
         fails=body.fails,
         local=False,
@@ -365,131 +373,21 @@ def _reference(body: _Code) -> _Code:
     )
 
 
-def _projection(node: Node, codes: list[_Code]) -> _Code:
-    """``a[*].b``, ``a[].b``: the body for every item of a list, nulls dropped."""
-    base, body = codes
-    items, run = base.run, body.run
-
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not list:
-            return None
-        return [value for item in found if (value := run(item, scope)) is not None]
-
-    return _mapped(project, base, body)
-
-
-def _value_projection(node: Node, codes: list[_Code]) -> _Code:
-    """``a.*.b``: the body for every value of an object, nulls dropped."""
-    base, body = codes
-    items, run = base.run, body.run
-
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not dict:
-            return None
-        return [value for item in found.values() if (value := run(item, scope)) is not None]
-
-    return _mapped(project, base, body)
-
-
-def _filter_projection(node: Node, codes: list[_Code]) -> _Code:
-    base, body, condition = codes
-    items, run, test = base.run, body.run, condition.run
-
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not list:
-            return None
-        return [
-            value
-            for item in found
-            if is_true(test(item, scope)) and (value := run(item, scope)) is not None
-        ]
-
-    return _mapped(project, base, body, condition)
-
-
-def _mapped(run: Evaluator, base: _Code, *bodies: _Code) -> _Code:
-    return _joined(run, base, *bodies, local=base.local)
-
-
-def _flatten(node: Node, codes: list[_Code]) -> _Code:
-    run = codes[0].run
-
-    def flatten(node: Any, scope: Scope) -> Any:
-        found = run(node, scope)
-        if type(found) is not list:
-            return None
-        merged: list[Any] = []
-        for item in found:
-            if type(item) is list:
-                merged.extend(item)
-            else:
-                merged.append(item)
-        return merged
-
-    return _joined(flatten, *codes)
-
-
-def _slice(part: slice) -> _Code:
-    return _Code(lambda node, scope: node[part] if type(node) is list else None)
-
-
-def _index(node: Node) -> _Code:
-    position = node["value"]
-
-    def index(node: Any, scope: Scope) -> Any:
-        if type(node) is not list:
-            return None
-        try:
-            return node[position]
-        except IndexError:
-            return None
-
-    return _Code(index)
-
-
-def _multi_select_list(node: Node, codes: list[_Code]) -> _Code:
-    runs = tuple(code.run for code in codes)
-
-    def select(node: Any, scope: Scope) -> Any:
-        return None if node is None else [run(node, scope) for run in runs]
-
-    return _joined(select, *codes, local=True)  # null of null
-
-
-def _multi_select_dict(node: Node, codes: list[_Code]) -> _Code:
-    pairs = tuple(
-        zip((pair["value"] for pair in node["children"]), (c.run for c in codes), strict=True)
-    )
-
-    def select(node: Any, scope: Scope) -> Any:
-        if node is None:
-            return None
-        selected = {}
-        for name, run in pairs:  # before Python 3.12 a comprehension is one call more
-            selected[name] = run(node, scope)
-        return selected
-
-    return _joined(select, *codes, local=True)  # null of null
-
-
-_LEAVES: Final[dict[str, Callable[[Node], _Code]]] = {
+_LEAVES: Final[dict[str, Callable[[Node], Code]]] = {
     "field": lambda node: _path(None, (node["value"],)),
     "current": lambda node: _path(None, ()),
     "identity": lambda node: _path(None, ()),
-    "literal": lambda node: _constant(node["value"]),
-    "index": _index,
+    "literal": lambda node: constant(node["value"]),
+    "index": index_of,
 }
-_BRANCHES: Final[dict[str, Callable[[Node, list[_Code]], _Code]]] = {
+_BRANCHES: Final[dict[str, Callable[[Node, list[Code]], Code]]] = {
     "comparator": _comparator,
-    "filter_projection": _filter_projection,
-    "flatten": _flatten,
+    "filter_projection": filter_projection,
+    "flatten": flatten,
     "key_val_pair": lambda node, codes: codes[0],
-    "multi_select_dict": _multi_select_dict,
-    "multi_select_list": _multi_select_list,
+    "multi_select_dict": multi_select_dict,
+    "multi_select_list": multi_select_list,
     "not_expression": _not,
-    "projection": _projection,
-    "value_projection": _value_projection,
+    "projection": projection,
+    "value_projection": value_projection,
 }

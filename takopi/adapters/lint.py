@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from takopi.adapters.backtracking import EXPONENTIAL_HELP, exponential_part
 from takopi.adapters.syntax import Token
 
 
@@ -194,6 +195,15 @@ def _captures(text: str, tokens: Sequence[Token]) -> Iterator[Finding]:
                 "write one backslash: '\\d', not '\\\\d'",
             )
         yield from _capture_groups(tokens, close, pattern.value)
+        part = exponential_part(pattern.value)
+        if part is not None:
+            yield Finding(
+                "regex",
+                f"this can take exponential time: `{part}`",
+                pattern.start,
+                pattern.end - pattern.start,
+                EXPONENTIAL_HELP,
+            )
 
 
 def _capture_groups(tokens: Sequence[Token], close: int, pattern: str) -> Iterator[Finding]:

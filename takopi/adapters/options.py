@@ -131,6 +131,8 @@ def resolve_options(
             raise ConfigError(
                 f"Invalid `{engine}.extra_args` in {where}; this engine takes no extra arguments."
             )
+        if key == "command" and "\0" in value:
+            raise ConfigError(f"Invalid `{engine}.command` in {where}; expected a program's name.")
         values[key] = value
     timeout = values.get("timeout")
     if timeout is not None and not timeout > 0:  # nan is not
@@ -145,6 +147,14 @@ def resolve_options(
 
 def _environment(engine: str, table: Mapping[str, Any], where: str) -> dict[str, str]:
     for name, value in table.items():
-        if not isinstance(value, str) or "\0" in value or "=" in name or not name:
+        if not name or "=" in name or "\0" in name:
+            raise ConfigError(
+                f"Invalid `{engine}.env` in {where}; expected names without `=`, not {name!r}."
+            )
+        if not isinstance(value, str):
             raise ConfigError(f"Invalid `{engine}.env.{name}` in {where}; expected a string.")
+        if "\0" in value:
+            raise ConfigError(
+                f"Invalid `{engine}.env.{name}` in {where}; expected a string without NUL."
+            )
     return dict(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +55,33 @@ def load_recording(path: Path) -> Recording:
         meta = path.with_name(path.name.removesuffix(".jsonl") + ".meta.json")
         if path.name == "stream.jsonl" and not meta.exists():
             meta = path.with_name("meta.json")
+    if path.is_dir() and not stream.exists():
+        raise TakopiError(f"{path} is no recording: it holds no stream.jsonl")
     try:
         stdout = stream.read_bytes()
     except OSError as error:
         raise TakopiError(f"cannot read the recording {stream}: {error.strerror}") from error
-    facts: dict[str, Any] = {}
-    if meta.exists():
-        try:
-            facts = json.loads(meta.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TakopiError(f"cannot read {meta}: {error}") from error
+    facts = _load_meta(meta) if meta.exists() else {}
+    return Recording(path=stream, stdout=stdout, **facts)
+
+
+def _load_meta(meta: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(meta.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TakopiError(f"cannot read {meta}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TakopiError(f"cannot read {meta}: it is not UTF-8 (byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        raise TakopiError(f"cannot read {meta}: it is not JSON: {error}") from error
     if not isinstance(facts, dict):
         raise TakopiError(f"cannot read {meta}: it must hold a JSON object")
     known = {key: facts[key] for key in _META if facts.get(key) is not None}
     for key, value in known.items():
         if type(value) is not _META[key]:
-            raise TakopiError(f"cannot read {meta}: `{key}` must be of type {_META[key].__name__}")
-    return Recording(path=stream, stdout=stdout, **known)
+            wanted = "a whole number" if _META[key] is int else "a string"
+            raise TakopiError(f"cannot read {meta}: `{key}` must be {wanted}")
+    return known
 
 
 def new_translator(
@@ -99,8 +109,26 @@ def replay(translator: Translator, recording: Recording) -> Iterator[list[Takopi
 
 def event_json(event: TakopiEvent) -> dict[str, Any]:
     """An event as JSON: its dataclass field by field, ``type`` first."""
-    fields = asdict(event)
-    return {"type": fields.pop("type"), **fields}
+    found = _fields(event)
+    return {"type": found.pop("type"), **found}
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Like `dataclasses.asdict`, which also copies what fields hold: facts of any size and depth."""
+    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: _fields(v) if is_dataclass(v) else v for name, v in found.items()}
+
+
+def event_line(event: TakopiEvent, *, ascii: bool = False) -> str:
+    """An event as one line of JSON. Facts that are nested deeper than Python writes are left out."""
+    found = event_json(event)
+    try:
+        return json.dumps(found, ensure_ascii=ascii)
+    except RecursionError:
+        found |= {key: None for key in ("meta", "usage") if key in found}
+        if "action" in found:
+            found["action"]["detail"] = {}
+        return json.dumps(found, ensure_ascii=ascii)
 
 
 def events_text(events: Sequence[TakopiEvent]) -> str:

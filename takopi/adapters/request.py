@@ -83,7 +83,7 @@ def build_command(
     args = tuple(_arguments(adapter.args, scope))
     command = options.command or _scalar(adapter.command, scope)
     for arg in (command, *args):
-        _check_argument(adapter, arg)
+        _check_argument(adapter, arg, request.prompt)
     stdin = None
     if adapter.stdin is not None:
         payload = adapter.stdin.evaluate({}, scope)
@@ -113,13 +113,20 @@ def _argument(value: Any) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _check_argument(adapter: Adapter, text: str) -> None:
+def _check_argument(adapter: Adapter, text: str, prompt: str) -> None:
     if "\0" in text:
-        raise RunError(
-            f"the prompt for {adapter.name} holds a NUL character, which no command line can carry; remove it"
-        )
-    size = len(text.encode("utf-8"))
+        if "\0" in prompt:
+            what, advice = f"the prompt for {adapter.name}", "remove it"
+        else:
+            what, advice = f"an argument for {adapter.name}", f"see [{adapter.id}] in takopi.toml"
+        raise RunError(f"{what} holds a NUL character, which no command line can carry; {advice}")
+    size = len(text.encode("utf-8", "surrogateescape"))
     if size > MAX_ARGUMENT_BYTES:
+        if len(prompt) < size // 8:
+            raise RunError(
+                f"an argument for {adapter.name} has {size // 1024} KiB, and the system allows "
+                f"{MAX_ARGUMENT_BYTES // 1024} KiB; see [{adapter.id}] in takopi.toml"
+            )
         raise RunError(
             f"the prompt is too long for {adapter.name}: it takes prompts as one argument, which the system "
             f"limits to {MAX_ARGUMENT_BYTES // 1024} KiB, and this one has {size // 1024} KiB; "

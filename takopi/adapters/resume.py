@@ -15,12 +15,16 @@ SAMPLE_TOKENS = (
     "/home/user/my sessions/one.jsonl",
 )
 
+# A longer line is no resume line: a path is the longest token there is. It bounds the time that a
+# slow regular expression takes, for every line of every answer is tried.
+MAX_LINE_CHARS = 2_000
+
 _TOKEN = r'(?P<token>"[^"`\n]+"|[^\s"`]+)'
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeFormat:
-    """How one engine writes and reads its resume line."""
+    """How one engine writes and reads its resume line: always one line of a text."""
 
     line: Value
     regex: re.Pattern[str]
@@ -37,16 +41,18 @@ class ResumeFormat:
 
     def extract(self, text: str | None) -> str | None:
         """The token of the last resume line in ``text``, or None."""
-        found = None
-        for match in self.regex.finditer(text or ""):
-            token = _token(match)
-            if token is not None:
-                found = token
-        return found
+        for line in reversed((text or "").split("\n")):
+            if len(line) <= MAX_LINE_CHARS:
+                tokens = [*filter(None, map(_token, self.regex.finditer(line)))]
+                if tokens:
+                    return tokens[-1]
+        return None
 
     def is_line(self, line: str) -> bool:
         """Whether the whole line is a resume line."""
         stripped = line.strip()
+        if len(stripped) > MAX_LINE_CHARS:
+            return False
         match = self.regex.search(stripped)
         return match is not None and match.group().strip() == stripped and _token(match) is not None
 

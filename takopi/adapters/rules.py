@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from takopi.adapters.expressions import Value
@@ -71,6 +71,11 @@ class Rule:
     rules: RuleSet | None
     values: tuple[tuple[str, Value], ...]  # all that is written in it, by place: ("set.answer", …)
     inherited: bool
+    acts: bool = field(init=False)  # false: what matches is known and not shown
+
+    def __post_init__(self) -> None:
+        does = (self.set, self.append, self.action, self.complete, self.each)
+        self.acts = any(part not in ((), None) for part in does)
 
 
 Finder: TypeAlias = Callable[[Any, Scope], Rule | None]

@@ -21,8 +21,9 @@ from takopi.diagnostics import Diagnostic, Span
 if TYPE_CHECKING:
     from ruamel.yaml.error import MarkedYAMLError
 
-# An adapter is a page or two. Aliases that multiply into more nodes than this are an attack or a
-# mistake, and would take memory without bound.
+# An adapter is a page or two. Longer files, and aliases that multiply into more nodes than this, are
+# an attack or a mistake, and would take time and memory without bound.
+MAX_CHARS = 128 * 1024
 MAX_NODES = 20_000
 MAX_DEPTH = 60
 _SAFE_NESTING = 2_000
@@ -136,6 +137,10 @@ def parse(source: Source) -> tuple[Node | None, list[Diagnostic]]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    if len(source.text) > MAX_CHARS:
+        message = f"the file is too large for an adapter: {len(source.text) // 1024} KiB"
+        advice = f"an adapter is a page or two; the limit is {MAX_CHARS // 1024} KiB"
+        return None, [Diagnostic("syntax", message, source.span(0, 1), help=advice)]
     try:
         too_deep = _nested_too_deep(source)
         if too_deep is not None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,25 @@ class ToolEntry:
     path: Value | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolView:
-    """How one call looks: its kind, its title (never empty) and the paths it changes."""
+    """How one call looks: its kind, its title (never empty) and the paths it changes.
+
+    Not frozen: one is made for every call, and that would cost a multiple.
+    """
 
     kind: str
     title: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What all entries for one tool say; the first title and the first paths that are some count."""
+
+    kind: str
+    titles: tuple[Value, ...]
+    paths: tuple[Value, ...]
 
 
 class ToolTable:
@@ -43,47 +56,44 @@ class ToolTable:
     def __init__(self, entries: Sequence[ToolEntry], fallback: ToolTable | None = None) -> None:
         self._entries = tuple((_names_regex(entry.names), entry) for entry in entries)
         self._fallback = fallback
-        self._found: dict[str, tuple[ToolEntry, ...]] = {}
+        self._found: dict[str, _Look] = {}
 
     def entries(self, name: str) -> tuple[ToolEntry, ...]:
         """The entries for a tool, the first of each table, nearest table first.
 
         The name is compared without case, and with and without a dotted prefix.
         """
-        found = self._found.get(name)
-        if found is None:
-            whole, bare = name.lower(), name.lower().rpartition(".")[2]
-            own = next(
-                (
-                    e
-                    for names, e in self._entries
-                    if names.fullmatch(whole) or names.fullmatch(bare)
-                ),
-                None,
-            )
-            found = (own,) if own is not None else ()
-            if self._fallback is not None:
-                found += self._fallback.entries(name)
-            if len(self._found) < _MAX_REMEMBERED:
-                self._found[name] = found
-        return found
+        whole, bare = name.lower(), name.lower().rpartition(".")[2]
+        own = (e for names, e in self._entries if names.fullmatch(whole) or names.fullmatch(bare))
+        found = tuple(islice(own, 1))
+        return found if self._fallback is None else found + self._fallback.entries(name)
 
     def view(self, name: str, arguments: Any, scope: Scope) -> ToolView:
         """Kind, title and changed paths of the call of ``name`` with ``arguments``."""
-        entries = self.entries(name)
+        look = self._found.get(name) or self._look(name)
         node = {"name": name, "input": arguments}
-        kind = next((e.kind for e in entries if e.kind), "tool")
         paths: tuple[str, ...] = ()
-        title = ""
-        for entry in entries:
-            if kind == "file_change" and not paths and entry.path is not None:
-                paths = _texts(entry.path.evaluate(node, scope))
-            if not title and entry.title is not None:
-                title = _title(entry.title.evaluate(node, scope))
-        if not title and paths:
-            base = scope.run.get("cwd")
-            title = ", ".join(relativize_path(path, base_dir=base) for path in paths)
-        return ToolView(kind, title or name or kind, paths)
+        for path in look.paths:
+            paths = _texts(path.evaluate(node, scope))
+            if paths:
+                break
+        for written in look.titles:
+            title = _title(written.evaluate(node, scope))
+            if title:
+                return ToolView(look.kind, title, paths)
+        base = scope.run.get("cwd")
+        title = ", ".join([relativize_path(path, base_dir=base) for path in paths])
+        return ToolView(look.kind, title or name or look.kind, paths)
+
+    def _look(self, name: str) -> _Look:
+        entries = self.entries(name)
+        kind = next((e.kind for e in entries if e.kind), "tool")
+        paths = [e.path for e in entries if e.path is not None and kind == "file_change"]
+        titles = [e.title for e in entries if e.title is not None]
+        look = _Look(kind, tuple(titles), tuple(paths))
+        if len(self._found) < _MAX_REMEMBERED:
+            self._found[name] = look
+        return look
 
 
 def _names_regex(names: Sequence[str]) -> re.Pattern[str]:

@@ -20,11 +20,11 @@ from typing import Any
 
 from takopi.adapters.actions import Actions, text_of
 from takopi.adapters.adapter import Adapter
-from takopi.adapters.decode import decode_line, mend
-from takopi.adapters.expressions import Value
+from takopi.adapters.decode import REFUSED, Decode, decode_fast, decode_line, mend
 from takopi.adapters.failure import Failure, describe_failure, strip_ansi
 from takopi.adapters.functions import FUNCTIONS
 from takopi.adapters.jmes import is_true
+from takopi.adapters.reads import fields_read, partial_decoder
 from takopi.adapters.rules import OutcomePlan, Rule, read_path
 from takopi.adapters.scope import Place, Scope
 from takopi.adapters.template import as_text
@@ -89,7 +89,10 @@ class Translator:
         self._resumed: str | None = run.get("resume")
         self._redact = redact
         self._on_rule = on_rule
+        self._find = adapter.rules.find
         self._actions = Actions(adapter, self.scope)
+        self._decode: Decode = decode_fast
+        self._raw = b""
         self._outcome: _Outcome | None = None
         self._non_json = 0
         self._broken = 0
@@ -102,16 +105,26 @@ class Translator:
         """The events of one line of stdout (without its newline)."""
         if self.ended:
             return []
-        data = decode_line(raw)
-        if data is None:
+        try:
+            data = self._decode(raw)
+        except REFUSED:
+            data = decode_line(raw)
+        if type(data) is not dict:
             return self._non_json_line(raw)
         out: list[TakopiEvent] = []
+        self._raw = raw
         self.scope.event = data
         self.lines += 1
         self.settle_s = None
         try:
             if self.token is not None or self._find_session(data, out):
-                self._map(data, out)
+                rule = self._find(data, self.scope)
+                if rule is None:
+                    self._note_unclaimed(data)
+                else:
+                    self.mapped += 1
+                    if rule.acts or self._on_rule is not None:
+                        self._apply(rule, data, out)
         except Exception as error:  # whatever it is, it must cost one line and not the run
             self._note_broken(error, out)
         return out
@@ -140,7 +153,7 @@ class Translator:
         """The end of the run: the last events, `CompletedEvent` the very last.
 
         ``exit_code`` is negative when the process died by that signal and None when it was ended by
-        takopi; ``failure`` is takopi's own reason for ending it. A recorded outcome beats both.
+        takopi; ``failure`` is takopi's own reason for ending it. A recorded success beats both.
         """
         if self.ended:
             return []
@@ -150,7 +163,10 @@ class Translator:
         if hidden > 0:
             lines = "line was" if hidden == 1 else "lines were"
             out.append(self._actions.warning(f"{hidden} more {lines} not JSON"))
-        outcome = self._outcome or self._conclude(exit_code, failure)
+        outcome = self._outcome
+        if outcome is None or (failure is not None and not outcome.ok):
+            # What a CLI says of itself after takopi ended it is not why it ended.
+            outcome = self._conclude(exit_code, failure)
         out.append(self._completed(outcome, exit_code))
         return out
 
@@ -192,6 +208,8 @@ class Translator:
         if not isinstance(meta, dict):
             meta = None
         out.append(StartedEvent(self.engine, self.token, title or None, meta))
+        if self._on_rule is None:  # who listens to rules wants whole lines
+            self._decode = partial_decoder(fields_read(self.adapter)) or decode_fast
         return True
 
     def _session_claims(self, data: dict[str, Any]) -> bool:
@@ -211,12 +229,9 @@ class Translator:
 
     # -- rules -------------------------------------------------------------------------------
 
-    def _map(self, data: dict[str, Any], out: list[TakopiEvent]) -> None:
-        rule = self.adapter.rules.find(data, self.scope)
-        if rule is not None:
-            self.mapped += 1
-            self._apply(rule, data, out)
-        elif self._session_claims(data):
+    def _note_unclaimed(self, data: dict[str, Any]) -> None:
+        """No rule matches this line; what tells the session needs none."""
+        if self._session_claims(data):
             self.mapped += 1
         else:
             self._note_unmapped(self._shape(data))
@@ -225,10 +240,12 @@ class Translator:
         scope = self.scope
         if self._on_rule is not None:
             self._on_rule(rule, node)
-        if rule.set:
+        if len(rule.set) == 1:
+            ((name, evaluate),) = rule.set
+            scope.state[name] = evaluate(node, scope)
+        elif rule.set:
             # All values are computed before any is stored.
-            values = [(name, evaluate(node, scope)) for name, evaluate in rule.set]
-            scope.state.update(values)
+            scope.state.update([(name, evaluate(node, scope)) for name, evaluate in rule.set])
         for name, evaluate in rule.append:
             self._append(name, evaluate(node, scope))
         if rule.action is not None:
@@ -246,7 +263,8 @@ class Translator:
         for item in items:
             found = find(item, scope)
             if found is not None:
-                self._apply(found, item, out)
+                if found.acts or self._on_rule is not None:
+                    self._apply(found, item, out)
             else:
                 self._note_unmapped(f"{self._shape(node)} › {self._shape(item)}")
 
@@ -273,22 +291,24 @@ class Translator:
 
     def _evaluate(self, plan: OutcomePlan | None, node: Any) -> _Outcome:
         """An outcome as its rule says; what the rule leaves out is the state variable of that name."""
-        state, scope = self.scope.state, self.scope
-        plan = plan or _STATE_ONLY
-
-        def value(written: Value | None, name: str) -> Any:
-            return state.get(name) if written is None else written.evaluate(node, scope)
-
-        error = value(plan.error, "error")
-        usage = value(plan.usage, "usage")
-        answer = mend(_to_text(value(plan.answer, "answer")))
+        scope = self.scope
+        state, plan = scope.state, plan or _STATE_ONLY
+        wanted = plan.error
+        error = state.get("error") if wanted is None else wanted.evaluate(node, scope)
+        wanted = plan.usage
+        usage = state.get("usage") if wanted is None else wanted.evaluate(node, scope)
+        wanted = plan.answer
+        said = state.get("answer") if wanted is None else wanted.evaluate(node, scope)
+        answer = mend(_to_text(said))
         ok = plan.ok.evaluate(node, scope) if plan.ok is not None else None
         failed = is_true(error) if ok is None else not is_true(ok)
-        text = _error_text(error).strip() if failed and is_true(error) else ""
-        if failed and answer.strip() == text:
-            answer = ""
+        text = ""
+        if failed:
+            text = mend(_error_text(error).strip()) if is_true(error) else ""
+            if answer.strip() == text:
+                answer = ""
         facts = {k: v for k, v in usage.items() if v is not None} if isinstance(usage, dict) else {}
-        return _Outcome(not failed, answer, mend(text), facts, recorded=True)
+        return _Outcome(not failed, answer, text, facts, recorded=True)
 
     def _conclude(self, exit_code: int | None, failure: str | None) -> _Outcome:
         """The outcome of a run whose stream recorded none."""
@@ -371,6 +391,8 @@ class Translator:
                 found.append(f"{'.'.join(path)}={_brief(value)}")
         if found:
             return " ".join(found)
+        if node is self.scope.event:  # perhaps decoded in part
+            node = decode_line(self._raw) or node
         keys = [str(key)[:40] for key in list(node)[:5]]
         return "keys " + ",".join(keys) if keys else "empty object"
 

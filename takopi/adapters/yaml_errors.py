@@ -33,6 +33,11 @@ def explain(text: str, complaint: Complaint) -> Explanation:
     at, problem, context = complaint.at, complaint.problem, complaint.context
     if "expected ',' or" in problem:
         return _unclosed(text, complaint)
+    if "expected node content" in problem and not text[at:].strip():
+        return _open_at_the_end(text)
+    if "did not find expected" in problem and text[at : at + 1] in ("]", "}"):
+        message = f"this `{text[at]}` closes nothing"
+        return Explanation(message, at, at + 1, "delete it, or put the whole value in quotes")
     if "unexpected end of stream" in problem and "quoted scalar" in context:
         begin = complaint.begin
         help = "close it; inside single quotes a `'` is written twice"
@@ -41,6 +46,9 @@ def explain(text: str, complaint: Complaint) -> Explanation:
         return _bad_start(text, at)
     if "alias" in problem or "an alias" in context or "an anchor" in context:
         return _alias(text, complaint)
+    if "a tag" in context:
+        begin, message = complaint.begin, "an unquoted leading `!` begins a YAML tag"
+        return Explanation(message, begin, begin + 1, "put the whole value in double quotes")
     if "unknown escape character" in problem:
         message = f"`{text[at : at + 2]}` is not an escape that double quotes know"
         help = "use single quotes: they keep backslashes as they are"
@@ -57,6 +65,17 @@ def explain(text: str, complaint: Complaint) -> Explanation:
 
 
 _MESSAGES = (
+    ("found a tab character", "a tab cannot indent", "indent with spaces"),
+    (
+        "directive",
+        "a line that begins with `%` is an instruction to the YAML reader",
+        "delete it: an adapter needs none",
+    ),
+    (
+        "found incompatible YAML document",
+        "a `%YAML` line with a version that cannot be read",
+        "delete it: an adapter needs none",
+    ),
     (
         "mapping values are not allowed",
         "a `: ` cannot stand here, it begins a mapping",
@@ -121,6 +140,23 @@ def _unclosed(text: str, complaint: Complaint) -> Explanation:
         complaint.begin,
         "it begins here",
     )
+
+
+def _open_at_the_end(text: str) -> Explanation:
+    """The file ends inside brackets: the innermost one that is still open."""
+    opened: list[int] = []
+    for token in _BRACKETS.finditer(text):
+        if token[0] in "[{":
+            opened.append(token.start())
+        elif token[0] in "]}" and opened:
+            opened.pop()
+    at = opened[-1] if opened else len(text)
+    bracket = text[at : at + 1] or "["
+    return Explanation(f"this `{bracket}` is never closed", at, at + 1, f"close the `{bracket}`")
+
+
+# Brackets; quoted texts and comments are passed over.
+_BRACKETS = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)#[^\n]*|[\[\]{}]""", re.DOTALL)
 
 
 def _bad_start(text: str, at: int) -> Explanation:

@@ -15,6 +15,7 @@ import anyio
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.audit import Audit
 from takopi.adapters.catalog import Catalog, Entry, display_path, file_entry, load_catalog
+from takopi.adapters.failure import without_escapes
 from takopi.adapters.options import EngineOptions, resolve_options
 from takopi.adapters.replay import Recording, load_recording, new_translator, replay
 from takopi.adapters.request import CommandLine, RunRequest, build_command
@@ -48,6 +49,8 @@ def find_entry(catalog: Catalog, target: str) -> Entry:
     """The adapter file that an id or a path on the command line means."""
     if _is_path(target):
         path = Path(target)
+        if path.is_dir():
+            raise UsageError(f"{target} is a folder; name a file in it")
         if not path.is_file():
             raise UsageError(f"there is no file {target}")
         return file_entry(path.absolute())
@@ -110,10 +113,11 @@ def _row(catalog: Catalog, config: Config, entry: Entry) -> _Row:
         return _Row(entry, None, f"broken ({errors})", None)
     try:
         options = engine_options(catalog, config, entry.id)
+        command = _command(compiled.adapter, options)
     except TakopiError as error:
         print(f"warning: {error}", file=sys.stderr)
         return _Row(entry, compiled.adapter, "bad config", None)
-    executable = find_executable(_command(compiled.adapter, options), os.environ)
+    executable = find_executable(command, os.environ)
     return _Row(entry, compiled.adapter, "ok" if executable else "missing cli", executable)
 
 
@@ -175,6 +179,7 @@ async def _ask_version(
 
 def validate_command(targets: Sequence[str], *, format: str) -> int:
     """Print every problem of the files named (or of all in use); 1 if there is an error."""
+    show_warnings()
     config = load_config()
     catalog = load_catalog(config)
     entries = [find_entry(catalog, target) for target in targets]
@@ -214,9 +219,9 @@ def _missing_command(catalog: Catalog, config: Config, entry: Entry) -> list[Dia
         return []
     try:
         options = _options(config, adapter)
+        command = _command(adapter, options)
     except TakopiError as error:
         return [Diagnostic("schema", str(error), help="correct takopi.toml")]
-    command = _command(adapter, options)
     if find_executable(command, os.environ) is not None:
         return []
     how = f"install it: `{adapter.spec.install}`" if adapter.spec.install else "install it"
@@ -362,7 +367,7 @@ def _report(translator: Translator, audit: Audit | None) -> None:
             file=sys.stderr,
         )
         for shape, count in translator.unmapped.items():
-            print(f"  {count} × {shape}", file=sys.stderr)
+            print(f"  {count} × {without_escapes(shape)}", file=sys.stderr)
     findings = audit.findings() if audit is not None else []
     if findings:
         print(
@@ -370,7 +375,7 @@ def _report(translator: Translator, audit: Audit | None) -> None:
             file=sys.stderr,
         )
         for finding in findings:
-            print(f"  {finding}", file=sys.stderr)
+            print(f"  {without_escapes(str(finding))}", file=sys.stderr)
 
 
 class ChatView:
@@ -426,7 +431,7 @@ class ChatView:
     @staticmethod
     def _print(title: str, text: str) -> None:
         print(f"── {title} " + "─" * max(0, 60 - len(title)))
-        print(text.encode("utf-8", "replace").decode(), flush=True)
+        print(without_escapes(text).encode("utf-8", "replace").decode(), flush=True)
 
 
 # -- schema ----------------------------------------------------------------------------------------

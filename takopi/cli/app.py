@@ -6,16 +6,19 @@ Only typer is imported here: `takopi --help` must feel instant. Each command imp
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from takopi import __version__
+from takopi.cli.streams import abandon_output, is_full, prepare_streams
 from takopi.errors import (
     EXIT_BUG,
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
+    EXIT_OK,
     EXIT_USAGE,
     TakopiError,
     UsageError,
@@ -50,6 +53,12 @@ def root(
     ] = False,
 ) -> None:
     """Puts coding agents into a chat; every engine is one YAML file."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise TakopiError(
+            "the working directory does not exist any more; change to one that does: `cd ~`"
+        ) from None
 
 
 @app.command()
@@ -186,21 +195,38 @@ def adapters_schema() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    prepare_streams()
+    try:
+        try:
+            code = _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_output()  # whoever read it is gone; there is nobody to tell
+        code = EXIT_FAILURE
+    except OSError as error:  # see `is_full`
+        with suppress(OSError):  # stderr may be what is full
+            _say_error(TakopiError(f"cannot write the output: {error.strerror}"))
+        abandon_output()
+        code = EXIT_FAILURE
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code. Errors of the output streams are left to the caller."""
     try:
         app()
     except UsageError as error:
         _say_error(error)
-        sys.exit(EXIT_USAGE)
+        return EXIT_USAGE
     except TakopiError as error:
         _say_error(error)
-        sys.exit(EXIT_FAILURE)
+        return EXIT_FAILURE
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output is gone; there is nobody to tell.
-        sys.stderr = None  # or the interpreter complains while it ends
-        sys.exit(EXIT_FAILURE)
-    except Exception:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) or is_full(error):
+            raise
         import traceback
 
         traceback.print_exc()
@@ -208,7 +234,8 @@ def main() -> None:
             f"error: this is a bug in takopi {__version__}; please report it with the lines above",
             err=True,
         )
-        sys.exit(EXIT_BUG)
+        return EXIT_BUG
+    return EXIT_OK
 
 
 def _say_error(error: TakopiError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -10,8 +9,9 @@ from pathlib import Path
 
 from takopi.adapters.catalog import load_catalog
 from takopi.adapters.explain import explain_line
+from takopi.adapters.failure import without_escapes
 from takopi.adapters.fixtures import FixtureReport, check_fixtures, find_cases
-from takopi.adapters.replay import event_json, load_recording, new_translator
+from takopi.adapters.replay import event_line, load_recording, new_translator
 from takopi.cli.adapters import find_adapter, find_entry
 from takopi.cli.logs import show_warnings
 from takopi.config import load_config
@@ -81,13 +81,13 @@ def _print_report(report: FixtureReport, fixtures: Path, min_coverage: float) ->
     engine = report.adapter.id
     good = True
     if not report.cases:
-        print(f"{engine}: there are no fixtures in {fixtures / engine}")
+        print(f"{engine}: there are no fixtures in {fixtures / engine}; see --fixtures")
         good = False
     for case in report.cases:
         if case.updated:
             print(f"{engine}/{case.path.name}: wrote events.json")
         for problem in case.problems:
-            print(f"{engine}/{case.path.name}: {problem}")
+            print(f"{engine}/{case.path.name}: {without_escapes(problem)}")
             good = False
     if report.cases and report.coverage < min_coverage:
         good = False
@@ -135,9 +135,9 @@ def explain_command(target: str, place: str) -> int:
             continue
         print(f"line {number}: {_brief(line)}")
         for text in told:
-            print(f"  {text}")
+            print(f"  {without_escapes(text)}")
         for event in events:
-            print(f"  → {json.dumps(event_json(event), ensure_ascii=True)}")
+            print(f"  → {event_line(event, ascii=True)}")
         print()
         if number == wanted:
             break
@@ -145,5 +145,5 @@ def explain_command(target: str, place: str) -> int:
 
 
 def _brief(line: bytes) -> str:
-    text = line[:400].decode("utf-8", "replace")
+    text = without_escapes(line[:400].decode("utf-8", "replace"))
     return text if len(text) <= 160 else text[:159] + "…"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 
+from takopi.adapters.failure import strip_ansi
+
 
 class _StderrLines(logging.Handler):
     """``warning: …`` on whatever stderr is at the moment (a live display replaces it)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+        text = strip_ansi(record.getMessage())  # it may quote what an engine printed
+        print(f"{record.levelname.lower()}: {text}", file=sys.stderr, flush=True)
 
 
 def show_warnings() -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import anyio
 
 from takopi.adapters.catalog import load_catalog
+from takopi.adapters.failure import strip_ansi
 from takopi.cli.logs import show_warnings
 from takopi.cli.view import View, make_view, no_session
 from takopi.config import load_config
+from takopi.diagnostics import render_text
 from takopi.engines.jsonl import AdapterRunner, Run
 from takopi.engines.registry import build_runner
 from takopi.errors import EXIT_FAILURE, EXIT_OK, TakopiError, UsageError
@@ -33,10 +35,12 @@ def run_command(
         try:
             catalog.entry(engine)
         except TakopiError as error:
+            for problem in catalog.problems:  # it may be why the engine is not known
+                print(render_text(problem), file=sys.stderr)
             raise UsageError(str(error)) from None
     runner = build_runner(config, engine, catalog)
     token = _token(runner, resume)
-    prompt = sys.stdin.read() if list(words) == ["-"] else " ".join(words)
+    prompt = _prompt(words)
     folder = set_run_base_dir((cwd or Path.cwd()).absolute())
     try:
         view = make_view(engine, as_json=as_json)
@@ -46,6 +50,18 @@ def run_command(
             view.close()
     finally:
         reset_run_base_dir(folder)
+
+
+def _prompt(words: Sequence[str]) -> str:
+    if list(words) == ["-"]:
+        # As bytes: what is not UTF-8 must not cost the prompt.
+        piped = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        prompt, source = piped.decode("utf-8", "replace"), "stdin holds no prompt"
+    else:
+        prompt, source = " ".join(words), "the prompt is empty"
+    if not prompt.strip():
+        raise UsageError(f"{source}; say what the engine should do")
+    return prompt
 
 
 def _token(runner: AdapterRunner, resume: str | None) -> ResumeToken | None:
@@ -58,10 +74,12 @@ def _token(runner: AdapterRunner, resume: str | None) -> ResumeToken | None:
     if token is not None:
         return token
     # A token may be a path with spaces in it; other words are a line that is not this engine's.
-    if not text or text.startswith("-") or (" " in text and os.sep not in text):
+    words = len(text.split()) > 1 and (os.sep not in text or not text.isprintable())
+    if not text or text.startswith("-") or words:
         sample = runner.adapter.resume.format("TOKEN")
+        given = f"`{strip_ansi(resume)}`" if text else "an empty text"
         raise UsageError(
-            f"`{resume}` is neither a session token nor a resume line of {runner.adapter.name}, "
+            f"{given} is neither a session token nor a resume line of {runner.adapter.name}, "
             f"which looks like `{sample}`"
         )
     return ResumeToken(runner.engine, text)

@@ -5,14 +5,13 @@ stdout is data (the answer); progress, errors and the resume line go to stderr.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.failure import strip_ansi
-from takopi.adapters.replay import event_json
+from takopi.adapters.replay import event_line
 from takopi.bridge.markdown import MarkdownFormatter, format_action_line, format_elapsed
 from takopi.bridge.progress import ProgressTracker
 from takopi.model import ActionEvent, CompletedEvent, StartedEvent, TakopiEvent
@@ -47,7 +46,8 @@ class JsonView:
 
     def event(self, event: TakopiEvent) -> None:
         # A lone surrogate in the stream must not keep the event from being printed.
-        text = json.dumps(event_json(event), ensure_ascii=False)
+        escape = not (sys.stdout.encoding or "").lower().startswith("utf")
+        text = event_line(event, ascii=escape)
         sys.stdout.write(text.encode("utf-8", "replace").decode() + "\n")
         sys.stdout.flush()
 
@@ -184,7 +184,7 @@ def print_outcome(
         text = "\n".join(strip_right(line) for line in f"error: {outcome.error}".split("\n"))
         _err("\n" + text, console, "red")
     if resume_line:
-        _err(f"\nresume: {resume_line.strip('`')}", console, "dim")
+        _err(f"\nresume: {strip_ansi(resume_line.strip('`'))}", console, "dim")
 
 
 def no_session(adapter: Adapter) -> str:
@@ -204,4 +204,5 @@ def _err(text: str, console: Console | None, style: str) -> None:
     if console is None:
         print(text, file=sys.stderr, flush=True)
     else:
-        console.print(text, style=style, markup=False)
+        # The terminal wraps it: a line break of ours would be in the way when it is copied.
+        console.print(text, style=style, markup=False, soft_wrap=True)

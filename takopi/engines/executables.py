@@ -34,10 +34,20 @@ def require_executable(adapter: Adapter, command: str, environ: Mapping[str, str
     found = find_executable(command, environ)
     if found is not None:
         return found
+    expanded = os.path.expanduser(command)
+    if os.sep in command and os.path.isdir(expanded):
+        raise RunError(f"`{command}` of {adapter.name} is a folder, not a program")
+    inert = shutil.which(expanded, mode=os.F_OK, path=environ.get("PATH", os.defpath))
+    if inert is not None:
+        raise RunError(
+            f"`{inert}` of {adapter.name} is not an executable file; if it is a program: "
+            f"`chmod +x {inert}`"
+        )
+    if command != adapter.spec.command and "${" not in adapter.spec.command:
+        raise RunError(
+            f"`{command}` was not found; correct `command` in the [{adapter.id}] table of takopi.toml"
+        )
     how = f"install it with `{adapter.spec.install}`" if adapter.spec.install else "install it"
-    path = Path(os.path.expanduser(command))
-    if os.sep in command and path.exists():
-        raise RunError(f"`{command}` of {adapter.name} is not an executable file")
     raise RunError(
         f"`{command}` was not found; {how}, or set `command` in the [{adapter.id}] table of takopi.toml"
     )

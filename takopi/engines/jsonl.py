@@ -250,15 +250,15 @@ class _Work:
     def _translate(self) -> list[TakopiEvent]:
         """The events of waiting lines, for as long as a turn may last."""
         lines, translator = self._lines, self._translator
+        translate, now = translator.line, time.monotonic
         events: list[TakopiEvent] = []
-        ends = time.monotonic() + _TURN_S
+        ends = now() + _TURN_S
         while lines:
             line = lines.popleft()
-            if isinstance(line, Oversized):
-                events += translator.skipped(line)
-            else:
-                events += translator.line(line)
-            if time.monotonic() >= ends:
+            found = translator.skipped(line) if isinstance(line, Oversized) else translate(line)
+            if found:
+                events += found
+            if now() >= ends:
                 break
         self._clock.translated()
         return events

@@ -126,7 +126,8 @@ class Process:
 
         Returns when the command is reaped and its tree is gone; cannot be cancelled. `read` then
         still gives the lines that were waiting, and the end. Also ends what an already finished
-        command left behind in its process group and session.
+        command left behind in its process group and session. A daemon is not found: what forked
+        twice and left the session belongs to nobody any more.
         """
         with anyio.CancelScope(shield=True):
             async with self._stopping:
@@ -439,6 +440,9 @@ def _reason(command: Command, error: OSError | ValueError) -> str:
         return f"cannot start `{program}`: its arguments are too long for this system"
     if error.errno == errno.EACCES:
         return f"cannot start `{program}`: it is not executable"
+    if error.errno == errno.ENOEXEC:
+        why = "no program for this system, nor a script whose first line is `#!` and an interpreter"
+        return f"cannot start `{program}`: it is {why}"
     if error.errno != errno.ENOENT:
         return f"cannot start `{program}`: {error.strerror}"
     is_path = os.sep in program

@@ -603,7 +603,7 @@ async def test_a_command_that_cannot_be_executed_is_named(tmp_path):
     plain = executable(tmp_path / "plain", "echo", mode=0o644)
     assert await refused(plain) == f"cannot start `{plain}`: it is not executable"
     odd = executable(tmp_path / "odd", "\0\0\0")
-    assert await refused(odd) == f"cannot start `{odd}`: Exec format error"
+    assert (await refused(odd)).startswith(f"cannot start `{odd}`: it is no program")
     script = executable(tmp_path / "script", "#!/no/such/interpreter\n")
     why = "the interpreter named in its first line does not exist"
     assert await refused(script) == f"cannot start `{script}`: {why}"

@@ -83,3 +83,41 @@ def test_a_folder_is_no_file(tmp_path):
 
 def test_an_empty_config_value():
     assert Config(Path("/x/takopi.toml")).adapter_paths() == []
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    config = load_config(write(tmp_path, b'\xef\xbb\xbf[acme]\nprofile = "x"\n'))
+    assert config.engine_table("acme") == {"profile": "x"}
+
+
+def test_what_is_not_utf8_is_said_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"it is not UTF-8 \(byte 5\); save it as UTF-8"):
+        load_config(write(tmp_path, b"a = '\xff'"))
+
+
+def test_a_link_that_leads_nowhere_is_not_the_same_as_no_file(tmp_path):
+    path = tmp_path / "takopi.toml"
+    path.symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="it is a link to nowhere, which does not exist"):
+        load_config(path)
+
+
+def test_no_home_directory(monkeypatch):
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(ConfigError, match="set the environment variable HOME"):
+        load_config()
+
+
+def test_a_misspelt_key_of_adapters_is_warned_about(tmp_path, caplog):
+    config = load_config(write(tmp_path, 'adapters.path = ["x"]'))
+    assert config.adapter_paths() == []
+    assert "[adapters] has no key `path` (known: `paths`)" in caplog.text
+
+
+def test_the_home_of_nobody_is_no_reason_to_fail(tmp_path):
+    config = load_config(write(tmp_path, 'adapters.paths = ["~no-such-user/x"]'))
+    assert config.adapter_paths() == [tmp_path / "~no-such-user/x"]

@@ -1,6 +1,7 @@
 """Diagnostics: order, suggestions, and their three views."""
 
 import json
+import re
 
 import pytest
 
@@ -172,3 +173,17 @@ def test_suggestions(word, known, help):
 
 def test_codes_are_kebab_case():
     assert all(code == code.lower().replace("_", "-") for code in CODES)
+
+
+def test_control_characters_are_shown_wherever_they_stand():
+    line = "\x1b[2Jname: \x9b2J"
+    d = Diagnostic(
+        "unknown-key",
+        "unknown key `\x1b[2J`",
+        Span("a\x07.yaml", 1, 1, 4, line),
+        "a\x1b",
+        "did you mean `\x1b]0;x\x07`?",
+    )
+    text = render_text(d)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    assert "unknown key `␛[2J`" in text

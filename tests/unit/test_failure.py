@@ -20,7 +20,7 @@ from takopi.adapters.failure import TAIL_CHARS, Failure, describe_failure, strip
         ("a\tb", "a\tb"),
         ("bell\x07 nul\x00 del\x7f", "bell nul del"),
         ("10%\r20%\r", "10%20%"),
-        ("\x9b31mred", "31mred"),
+        ("\x9b31mred", "red"),
         ("[31m no escape", "[31m no escape"),
         ("  ünïcode 😀 ", "ünïcode 😀"),
     ],
@@ -79,3 +79,15 @@ def test_each_advice_once():
     assert describe(other, stderr=["disk full"], error="boom") == "boom\nhint: make room"
     assert describe(other, stdout=["disk full"], error="boom") == "boom\nhint: make room"
     assert describe(login) == "Acme finished without a result event"
+
+
+def test_hints_look_at_the_ends_of_what_there_is():
+    """A slow regular expression meets a bounded text: both ends of the error, the end of the output."""
+    hint = Hint(re.compile("disk full"), "make room")
+    filler = "x" * 30_000
+    for error in ("disk full" + filler, filler + "disk full"):
+        assert describe(hint, error=error).endswith("hint: make room")
+    assert "hint" not in describe(hint, error=filler + "disk full" + filler)
+    lines = ["disk full", *["x" * 1_000] * 7]
+    assert describe(hint, stderr=lines).endswith("hint: make room")
+    assert "hint" not in describe(hint, stderr=["disk full", *["x" * 1_000] * 9])

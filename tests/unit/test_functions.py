@@ -374,3 +374,19 @@ def test_errors_of_python_are_evaluation_errors(text, value):
 )  # fmt: skip
 def test_built_ins(text, value, wanted):
     assert same_json(call(text, value), wanted)
+
+
+def test_capture_sees_both_ends_of_a_long_text():
+    """In time that a text of any length cannot stretch."""
+
+    def found(regex, value):
+        capture = compile_expression(f"capture(x, '{regex}').match")
+        return capture.evaluate({"x": value}, SCOPE)
+
+    filler = " " * 1_000_000
+    assert found(r"\w+", "begin" + filler) == "begin"
+    assert found("e.d", filler + "end") == "end"
+    assert found("middle", filler + "middle" + filler) is None
+    began = time.perf_counter()
+    assert found(r"\s+$", filler + "x") is None
+    assert time.perf_counter() - began < 3

@@ -107,8 +107,15 @@ def test_every_engine_has_command_env_and_timeout():
         ({"model": 1}, f"Invalid `acme.model` in {WHERE}; expected a string."),
         ({"env": "x"}, f"Invalid `acme.env` in {WHERE}; expected a table."),
         ({"env": {"A": 1}}, f"Invalid `acme.env.A` in {WHERE}; expected a string."),
-        ({"env": {"A=B": "1"}}, f"Invalid `acme.env.A=B` in {WHERE}; expected a string."),
-        ({"env": {"A": "x\0"}}, f"Invalid `acme.env.A` in {WHERE}; expected a string."),
+        (
+            {"env": {"A=B": "1"}},
+            f"Invalid `acme.env` in {WHERE}; expected names without `=`, not 'A=B'.",
+        ),
+        (
+            {"env": {"A": "x\0"}},
+            f"Invalid `acme.env.A` in {WHERE}; expected a string without NUL.",
+        ),
+        ({"command": "x\0"}, f"Invalid `acme.command` in {WHERE}; expected a program's name."),
         ({"command": ["x"]}, f"Invalid `acme.command` in {WHERE}; expected a string."),
         ({"timeout": "5"}, f"Invalid `acme.timeout` in {WHERE}; expected a number."),
         ({"timeout": 0}, f"Invalid `acme.timeout` in {WHERE}; expected a number above 0."),

@@ -7,12 +7,13 @@ import pytest
 from takopi.adapters.replay import (
     Recording,
     event_json,
+    event_line,
     load_recording,
     new_translator,
     replay,
 )
 from takopi.errors import TakopiError
-from takopi.model import CompletedEvent, ResumeToken, StartedEvent
+from takopi.model import Action, ActionEvent, CompletedEvent, ResumeToken, StartedEvent
 from tests.support.adapters import adapter_from
 
 STREAM = b'{"session": "s1"}\n{"type": "end", "text": "hi"}'
@@ -39,9 +40,9 @@ def test_where_a_recording_lies(tmp_path, layout):
     [
         ("[]", "must hold a JSON object"),
         ("{", "cannot read"),
-        ('{"exit_code": "1"}', "`exit_code` must be of type int"),
-        ('{"exit_code": true}', "`exit_code` must be of type int"),
-        ('{"stderr": ["x"]}', "`stderr` must be of type str"),
+        ('{"exit_code": "1"}', "`exit_code` must be a whole number"),
+        ('{"exit_code": true}', "`exit_code` must be a whole number"),
+        ('{"stderr": ["x"]}', "`stderr` must be a string"),
     ],
 )
 def test_a_broken_meta_file(tmp_path, meta, problem):
@@ -92,3 +93,15 @@ def test_events_as_json():
         '{"type": "started", "engine": "acme", "resume": {"engine": "acme", "value": "s1"}, '
         '"title": null, "meta": null}'
     )
+
+
+@pytest.mark.parametrize("depth", [10, 600, 990])
+def test_an_event_of_any_depth_is_a_line(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value}
+    event = ActionEvent("acme", Action("1", "tool", "x", {"d": value}), "started")
+    line = event_line(event)
+    assert '"title": "x"' in line
+    assert ('"d"' in line) == (depth < 900)
+    assert "\\u00fc" in event_line(CompletedEvent("acme", True, "ü"), ascii=True)

@@ -175,3 +175,11 @@ def test_the_session_of_a_run():
     assert len({session("resume: null\nsession: null") for _ in range(2)}) == 2
     line = build(create)
     assert line.args == (f"--id={line.run['session']}",)
+
+
+def test_an_argument_that_is_not_the_prompts_fault():
+    text = "options: {model: {type: string}}\nargs: ['${run().model}', '${run().prompt}']"
+    with pytest.raises(RunError, match=r"an argument for Acme holds a NUL .* \[acme\]"):
+        args(text, prompt="hi", model="a\0b")
+    with pytest.raises(RunError, match=r"an argument for Acme has 195 KiB, .* \[acme\]"):
+        args(text, prompt="hi", model="x" * 200_000)

@@ -1,5 +1,6 @@
 """Resume lines: the codec that every adapter gets."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from takopi.adapters.catalog import load_catalog
 from takopi.adapters.compile import compile_adapter
-from takopi.adapters.resume import SAMPLE_TOKENS
+from takopi.adapters.resume import MAX_LINE_CHARS, SAMPLE_TOKENS
 from takopi.adapters.source import Source
 from takopi.config import Config
 
@@ -163,3 +164,21 @@ def test_each_adapter_reads_its_own_line(engine):
 )
 def test_the_lines_users_have_in_their_chats(engine, line, token):
     assert built_in(engine).extract(line) == token
+
+
+def test_a_resume_line_is_one_line():
+    """Each line is tried by itself, and none that is too long: so a slow expression cannot hang."""
+    spread = form("acme resume ${token}", r"(?i)acme\s+resume\s+(?P<token>[^\s`]+)`?$")
+    assert spread.extract("acme resume\nA") is None
+    assert spread.extract("text\nacme resume A\nmore") == "A"
+    assert BUILT.extract("acme resume " + "A" * (MAX_LINE_CHARS - 12)) is not None
+    assert BUILT.extract("acme resume " + "A" * MAX_LINE_CHARS) is None
+    assert not BUILT.is_line("acme resume " + "A" * MAX_LINE_CHARS)
+    assert BUILT.extract("acme resume A\n" + "acme resume " + "B" * MAX_LINE_CHARS) == "A"
+
+
+def test_a_slow_expression_on_a_long_text_is_bounded():
+    slow = form("acme resume ${token}", r"\s*`?acme resume (?P<token>[^\s`]+)`?\s*$")
+    began = time.perf_counter()
+    assert slow.extract((" " * 1_900 + "\n") * 20 + " " * 1_000_000) is None
+    assert time.perf_counter() - began < 3

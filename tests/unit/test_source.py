@@ -1,6 +1,7 @@
 """YAML to nodes: values as YAML 1.2 has them, places as the author sees them, problems explained."""
 
 import re
+import time
 
 import pytest
 from hypothesis import example, given
@@ -288,11 +289,11 @@ def test_a_merge_key_is_written_once():
 @pytest.mark.parametrize(
     "text",
     [
-        "[" * 100_000,
-        "[" * 100_000 + "]" * 100_000,
-        "{a: " * 100_000,
-        "- " * 100_000,
-        "? " * 100_000,
+        "[" * 30_000,
+        "[" * 30_000 + "]" * 30_000,
+        "{a: " * 30_000,
+        "- " * 30_000,
+        "? " * 30_000,
         "a: " + "[" * 70 + "]" * 70,
         "\n".join(" " * i + "a:" for i in range(100)),
     ],
@@ -360,3 +361,35 @@ def test_no_message_is_about_yamls_grammar():
         assert not re.search(
             r"did not|block mapping|flow|scalar|token|stream", problem(text).message
         )
+
+
+def test_a_file_far_too_large_is_not_even_read():
+    began = time.perf_counter()
+    found = problem("events:\n" + "  - match: {type: x}\n" * 400_000)
+    assert found.message == "the file is too large for an adapter: 8203 KiB"
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "pointed"),
+    [
+        ("adapter: [\n", "this `[` is never closed", "["),
+        (
+            "a: {b: [1, '[', {c: 1\n",
+            "something in this `{` must be quoted, or it is not closed",
+            "",
+        ),
+        ("a: [1, {b: 'x]', c: [ # [\n", "this `[` is never closed", "["),
+        ("a: }\n", "this `}` closes nothing", "}"),
+        ("a: [x]]\n", "this `]` closes nothing", "]"),
+        ("a: 1\n\tb: 2\n", "a tab cannot indent", "\t"),
+        ("a: |\n x\n\ty\n", "a tab cannot indent", "\t"),
+        ("%YAML 9.9\n---\na: 1\n", "a `%YAML` line with a version that cannot be read", "%"),
+        ("a: !<x y\n", "an unquoted leading `!` begins a YAML tag", "!"),
+    ],
+)
+def test_what_the_yaml_reader_says_in_words_about_adapters(text, message, pointed):
+    found = problem(text)
+    assert found.message == message
+    assert found.help
+    assert pointed == "" or pointed_at(found.span) == pointed

@@ -1,0 +1,1 @@
+"""Measures what `docs/explanation/performance.md` promises: ``python -m bench --help``."""
