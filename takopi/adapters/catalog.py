@@ -11,6 +11,7 @@ never loaded from a project's folder: a cloned repository must not define what r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -198,11 +199,10 @@ def _file_problem(path: Path, message: str) -> Diagnostic:
 
 def display_path(path: Path) -> str:
     """Relative to the working directory, or with ``~`` for the home directory, where possible."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
-        try:
-            return prefix + str(path.relative_to(base))
-        except ValueError:
-            continue
+    for base, prefix in ((Path.cwd, ""), (Path.home, "~/")):
+        # A working directory that is gone must not cost the message either.
+        with suppress(ValueError, OSError, RuntimeError):
+            return prefix + str(path.relative_to(base()))
     return str(path)
 
 
@@ -231,7 +231,8 @@ def _files(catalog: Catalog, path: Path) -> list[Path] | None:
         if path.is_file():
             return [path]
         if path.is_dir():
-            return sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+            names = (p for p in path.iterdir() if not p.name.startswith("."))  # editors' files
+            return sorted(p for p in names if p.suffix in _SUFFIXES and p.is_file())
     except OSError as error:  # no permission: the others must work all the same
         message = f"cannot look for adapters in {display_path(path)}: {error.strerror}"
         catalog.problems.append(Diagnostic("schema", message, severity="warning"))

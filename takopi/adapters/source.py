@@ -152,7 +152,7 @@ def parse(source: Source) -> tuple[Node | None, list[Diagnostic]]:
         return None, [_reader_error(source, error)]
     if composed is None:
         span = source.span(0, 1)
-        advice = "begin with `adapter: 1`, or let `takopi adapters new` write a first version"
+        advice = "begin with `adapter: 1`; `takopi adapters show ID` prints a whole adapter as an example"
         return None, [Diagnostic("syntax", "the file is empty", span, help=advice)]
     builder = _Builder(source)
     root = builder.build(composed)
