@@ -14,7 +14,7 @@ from takopi.adapters.jmes import compile_expression
 from takopi.adapters.scope import Scope
 from tests.oracle.reference import ReferenceError_, reference_search, same_json
 
-SCOPE = Scope(run={"cwd": "/work/repo"}, environ={"HOME": "/home/me", "EMPTY": ""})
+SCOPE = Scope(run={"cwd": "/srv/repo"}, environ={"HOME": "/home/me", "EMPTY": ""})
 
 
 def call(text, value=None):
@@ -256,9 +256,9 @@ def test_parse_json(value, wanted):
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        ("/work/repo/src/a.py", "src/a.py"),
-        ("/work/repo", "."),
-        ("/work/repo2/a.py", "/work/repo2/a.py"),
+        ("/srv/repo/src/a.py", "src/a.py"),
+        ("/srv/repo", "."),
+        ("/srv/repo2/a.py", "/srv/repo2/a.py"),
         ("a.py", "a.py"),
         ("", ""),
     ],
@@ -270,9 +270,9 @@ def test_relpath(value, wanted):
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        ("find /work/repo/tests -name x", "find tests -name x"),
+        ("find /srv/repo/tests -name x", "find tests -name x"),
         ("/bin/bash -lc 'cd src && ls'", "cd src && ls"),
-        ("/bin/bash -lc 'cat /work/repo/a.py'", "cat a.py"),
+        ("/bin/bash -lc 'cat /srv/repo/a.py'", "cat a.py"),
         ('sh -c "echo \\"a b\\""', 'echo "a b"'),
         ("bash -lc ls", "ls"),
         ("zsh -lc 'a' ", "a"),
@@ -301,9 +301,9 @@ def test_relcommand(value, wanted):
 
 
 def test_relcommand_takes_a_long_script_at_once():
-    script = "echo /work/repo/a.py\n" * 50_000
+    script = "echo /srv/repo/a.py\n" * 50_000
     start = time.process_time()
-    assert call("relcommand(x)", f"bash -lc '{script}'") == script.replace("/work/repo/", "")
+    assert call("relcommand(x)", f"bash -lc '{script}'") == script.replace("/srv/repo/", "")
     assert time.process_time() - start < 1
 
 
