@@ -100,7 +100,7 @@ def test_what_is_not_giant_stays_byte_for_byte():
     "text",
     [
         "/home/alice/project",
-        "see /root/.config",
+        "see /root/",
         "http://10.1.2.3:80/",
         "build-7.internal",
         "key sk-abcdefghijkl",
