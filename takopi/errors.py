@@ -4,7 +4,11 @@
 
     TakopiError (RuntimeError)      exit code 1
     ├── SpecError                   an adapter file is wrong; carries its diagnostics
-    ├── ConfigError                 takopi.toml is wrong
+    ├── ConfigError                 takopi.toml is wrong; may carry diagnostics
+    ├── DirectiveError              a message asks for two engines, projects or branches
+    ├── LockError                   another takopi serves this bot already
+    ├── PluginError                 a plugin cannot be loaded
+    ├── WorktreeError               a branch's worktree cannot be made; reaches users as ConfigError
     ├── RunnerUnavailableError      an engine exists but cannot run
     ├── RunError                    a run could not be started
     └── UsageError                  the command line names something that is not there (exit code 2)
@@ -19,6 +23,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from takopi.diagnostics import Diagnostic
 
 EXIT_OK = 0
@@ -41,7 +47,32 @@ class SpecError(TakopiError):
 
 
 class ConfigError(TakopiError):
-    """A value in takopi.toml that cannot be used."""
+    """A value in takopi.toml that cannot be used; ``diagnostics`` may show the lines."""
+
+    def __init__(self, message: str, diagnostics: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = tuple(diagnostics)
+
+
+class DirectiveError(TakopiError):
+    """Directives at the head of a message that contradict each other."""
+
+
+class LockError(TakopiError):
+    """The lock file of the configuration, or of its bot, is held by somebody else or unusable."""
+
+    def __init__(self, message: str, *, path: Path, state: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.state = state
+
+
+class PluginError(TakopiError):
+    """A plugin that cannot be loaded."""
+
+
+class WorktreeError(TakopiError):
+    """A branch that cannot be had in a worktree of its own."""
 
 
 class RunnerUnavailableError(TakopiError):

@@ -38,6 +38,14 @@ class ResumeToken:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Where a run works: a project's key (its alias in lower case) and a branch, both optional."""
+
+    project: str | None = None
+    branch: str | None = None
+
+
 @dataclass(slots=True)
 class Action:
     """One step of a run. ``kind`` is normally an `ActionKind`; consumers accept others too."""

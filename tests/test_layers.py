@@ -23,10 +23,20 @@ PACKAGE = ROOT / "takopi"
 ENGINES = sorted(path.stem for path in (ROOT / "adapters").glob("*.yaml"))
 
 # A layer may import those below it, and modules of its own package. `takopi` itself is in the base.
-BASE = {"", "bundled", "diagnostics", "errors", "events", "ids", "lines", "model", "paths"}
-LAYERS = [BASE, {"config", "plugins"}, {"adapters"}, {"engines"}, {"bridge"}, {"telegram"}, {"cli"}]
+BASE = {"", "bundled", "diagnostics", "errors", "events", "ids", "lines", "logs", "model", "paths"}
+LAYERS = [
+    BASE,
+    {"config", "git", "lockfile", "plugins"},
+    {"adapters"},
+    {"engines"},
+    {"bridge"},
+    {"telegram"},
+    {"cli"},
+]
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}
-NARROWER = {"config": {"errors"}}  # what a part may import, where that is less than its layer may
+NARROWER = {
+    "config": {"diagnostics", "errors", "ids", "logs"}
+}  # what a part may import, where that is less than its layer may
 DEMO = "demo"  # a program of its own, which takopi starts like any other
 
 # Library -> the modules, or whole packages, that may import it.
@@ -34,11 +44,16 @@ GATEKEEPERS = {
     "httpx": set(),
     "jmespath": {"takopi.adapters.syntax"},
     "psutil": {"takopi.engines.process"},
-    "pydantic": {f"takopi.adapters.{name}" for name in ("model", "options", "schema", "shape")},
-    "pydantic_core": {"takopi.adapters.shape"},
+    "pydantic": {
+        *(f"takopi.adapters.{name}" for name in ("model", "options", "schema", "shape")),
+        "takopi.config",
+    },
+    "pydantic_core": {"takopi.adapters.shape", "takopi.config"},
     "rich": {"takopi.cli"},
     "ruamel": {"takopi.adapters.source", "takopi.cli.adapters"},
-    "subprocess": {"takopi.engines.process"},
+    "structlog": {"takopi.logs"},
+    "subprocess": {"takopi.engines.process", "takopi.git"},
+    "tomlkit": {"takopi.config"},
     "typer": {"takopi.cli"},
 }
 # Other ways to start a process, for the one module that does.
