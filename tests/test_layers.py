@@ -23,7 +23,19 @@ PACKAGE = ROOT / "takopi"
 ENGINES = sorted(path.stem for path in (ROOT / "adapters").glob("*.yaml"))
 
 # A layer may import those below it, and modules of its own package. `takopi` itself is in the base.
-BASE = {"", "bundled", "diagnostics", "errors", "events", "ids", "lines", "logs", "model", "paths"}
+BASE = {
+    "",
+    "ansi",
+    "bundled",
+    "diagnostics",
+    "errors",
+    "events",
+    "ids",
+    "lines",
+    "logs",
+    "model",
+    "paths",
+}
 LAYERS = [
     BASE,
     {"config", "git", "lockfile", "plugins"},

@@ -39,6 +39,7 @@ class Verdict(msgspec.Struct, frozen=True):
     command: str | None = None
     install: str | None = None
     tested: str | None = None
+    version_args: tuple[str, ...] = ()
 
 
 class _Note(msgspec.Struct, frozen=True):

@@ -175,6 +175,7 @@ def _verdict(compiled: Compiled) -> Verdict:
         command=spec.command if command.constant else None,
         install=spec.install,
         tested=spec.tested,
+        version_args=tuple(spec.version_args),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +11,6 @@ from takopi.adapters.adapter import Hint
 
 TAIL_CHARS = 4_000  # of the last stderr, and of the last stdout, in an error
 _SEARCHED_CHARS = 8_000  # of each that hints look at: what a slow regular expression can take
-
-# CSI and OSC sequences, and the other escapes, which end with their first letter or digit.
-_ANSI = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]"
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def without_escapes(text: str) -> str:
-    """Text without terminal escapes and control characters (tabs and newlines stay)."""
-    return _CONTROL.sub("", _ANSI.sub("", text))
-
-
-def strip_ansi(text: str) -> str:
-    """Text `without_escapes`, trimmed at the ends."""
-    return without_escapes(text).strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ class CommandLine:
     run: dict[str, Any] = field(repr=False)  # what run() returns in this run's expressions
 
 
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """What engines inherit of takopi's own environment."""
+    return {k: v for k, v in environ.items() if not k.upper().startswith(SECRET_PREFIX)}
+
+
 def run_values(
     adapter: Adapter,
     request: RunRequest,
@@ -77,7 +82,7 @@ def build_command(
     adapter: Adapter, request: RunRequest, options: EngineOptions, environ: Mapping[str, str]
 ) -> CommandLine:
     """The command line of one run. Raises `RunError` for an argument no process can take."""
-    clean = {k: v for k, v in environ.items() if not k.upper().startswith(SECRET_PREFIX)}
+    clean = inherited(environ)
     values = run_values(adapter, request, options, clean)
     scope = Scope(run=values, options=options.values, environ=clean)
     args = tuple(_arguments(adapter.args, scope))

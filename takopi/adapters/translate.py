@@ -21,13 +21,14 @@ from typing import Any
 from takopi.adapters.actions import Actions, text_of
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.decode import REFUSED, Decode, decode_fast, decode_line, mend
-from takopi.adapters.failure import Failure, describe_failure, strip_ansi
+from takopi.adapters.failure import Failure, describe_failure
 from takopi.adapters.functions import FUNCTIONS
 from takopi.adapters.jmes import is_true
 from takopi.adapters.reads import fields_read, partial_decoder
 from takopi.adapters.rules import OutcomePlan, Rule, read_path
 from takopi.adapters.scope import Place, Scope
 from takopi.adapters.template import as_text
+from takopi.ansi import strip_ansi
 from takopi.lines import Oversized
 from takopi.model import CompletedEvent, ResumeToken, StartedEvent, TakopiEvent
 

@@ -7,20 +7,18 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-import anyio
 
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.audit import Audit
-from takopi.adapters.catalog import Catalog, Entry, display_path, file_entry, load_catalog
-from takopi.adapters.failure import without_escapes
+from takopi.adapters.catalog import Catalog, Entry, file_entry, load_catalog
 from takopi.adapters.options import EngineOptions, resolve_options
 from takopi.adapters.replay import Recording, load_recording, new_translator, replay
 from takopi.adapters.request import CommandLine, RunRequest, build_command
 from takopi.adapters.source import Source
 from takopi.adapters.translate import Translator
+from takopi.ansi import without_escapes
 from takopi.cli.logs import show_warnings
 from takopi.cli.view import JsonView, PlainView, View
 from takopi.config import Config, load_config
@@ -33,7 +31,6 @@ from takopi.diagnostics import (
     render_text,
 )
 from takopi.engines.executables import find_executable
-from takopi.engines.registry import engine_options
 from takopi.errors import EXIT_FAILURE, EXIT_OK, SpecError, TakopiError, UsageError
 from takopi.model import CompletedEvent, ResumeToken, TakopiEvent
 from takopi.paths import reset_run_base_dir, set_run_base_dir
@@ -66,112 +63,6 @@ def find_adapter(catalog: Catalog, target: str) -> Adapter:
     if compiled.adapter is None:
         raise SpecError(f"{entry.shown} is broken", compiled.diagnostics)
     return compiled.adapter
-
-
-# -- list ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    entry: Entry
-    adapter: Adapter | None
-    status: str
-    executable: str | None
-
-
-def list_command(*, versions: bool) -> int:
-    """Print a line per engine; what it shadows stands below it."""
-    show_warnings()
-    config = load_config()
-    catalog = load_catalog(config)
-    rows = [_row(catalog, config, catalog.entries[engine][0]) for engine in catalog.ids]
-    told = anyio.run(_versions, rows) if versions else {}
-    table = [("ENGINE", "STATUS", "SOURCE", "CLI", *(["VERSION", "TESTED"] if versions else []))]
-    for row in rows:
-        cells = [row.entry.id, row.status, _source(row.entry), _cli(row)]
-        if versions:
-            tested = row.adapter.spec.tested if row.adapter else None
-            cells += [told.get(row.entry.id, "-"), tested or "-"]
-        table.append(tuple(cells))
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    for i, line in enumerate(table):
-        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
-        for hidden in catalog.entries[rows[i - 1].entry.id][1:] if i else []:
-            print(f"  shadows {_source(hidden)}")
-    for problem in catalog.problems:
-        print(f"\n{render_text(problem)}", file=sys.stderr)
-    broken = [row.entry.id for row in rows if row.adapter is None]
-    if broken:
-        print(f"\nsee what is wrong: takopi adapters validate {' '.join(broken)}", file=sys.stderr)
-    return EXIT_OK
-
-
-def _row(catalog: Catalog, config: Config, entry: Entry) -> _Row:
-    compiled = catalog.compiled(entry)
-    if compiled.adapter is None:
-        errors = sum(d.severity == "error" for d in compiled.diagnostics)
-        return _Row(entry, None, f"broken ({errors})", None)
-    try:
-        options = engine_options(catalog, config, entry.id)
-        command = _command(compiled.adapter, options)
-    except TakopiError as error:
-        print(f"warning: {error}", file=sys.stderr)
-        return _Row(entry, compiled.adapter, "bad config", None)
-    executable = find_executable(command, os.environ)
-    return _Row(entry, compiled.adapter, "ok" if executable else "missing cli", executable)
-
-
-def _command(adapter: Adapter, options: EngineOptions) -> str:
-    return build_command(adapter, RunRequest(prompt="hello"), options, os.environ).command
-
-
-def _source(entry: Entry) -> str:
-    return "built-in" if entry.origin == "built-in" else f"{entry.origin} {entry.shown}"
-
-
-def _cli(row: _Row) -> str:
-    if row.executable is not None:
-        return display_path(Path(row.executable))
-    if row.adapter is None or row.status == "bad config":
-        return "-"
-    install = row.adapter.spec.install
-    return f"not found; {install}" if install else "not found"
-
-
-async def _versions(rows: Sequence[_Row]) -> dict[str, str]:
-    """What each CLI says its version is, asked all at once."""
-    found: dict[str, str] = {}
-    async with anyio.create_task_group() as tasks:
-        for row in rows:
-            if row.executable is not None and row.adapter is not None:
-                tasks.start_soon(_ask_version, row.entry.id, row.adapter, row.executable, found)
-    return found
-
-
-async def _ask_version(
-    engine: str, adapter: Adapter, executable: str, found: dict[str, str]
-) -> None:
-    from takopi.engines.process import Command, spawn
-
-    found[engine] = "no answer"
-    env = {k: v for k, v in os.environ.items() if not k.startswith("TAKOPI__")}
-    try:
-        process = await spawn(Command((executable, *adapter.spec.version_args), None, env, None))
-    except TakopiError as error:
-        found[engine] = str(error)
-        return
-    lines: list[bytes] = []
-    with anyio.move_on_after(20):
-        ended = False
-        while not ended:
-            batch = await process.read()
-            lines += [line for line in (*batch.stdout, *batch.stderr) if isinstance(line, bytes)]
-            ended = batch.ended
-    await process.stop()
-    text = b"\n".join(lines).decode("utf-8", "replace")
-    version = re.search(r"\d+(?:\.\d+)+\S*", text)
-    if version:
-        found[engine] = version.group()
 
 
 # -- validate --------------------------------------------------------------------------------------
@@ -219,7 +110,7 @@ def _missing_command(catalog: Catalog, config: Config, entry: Entry) -> list[Dia
         return []
     try:
         options = _options(config, adapter)
-        command = _command(adapter, options)
+        command = build_command(adapter, RunRequest(prompt="hello"), options, os.environ).command
     except TakopiError as error:
         return [Diagnostic("schema", str(error), help="correct takopi.toml")]
     if find_executable(command, os.environ) is not None:

@@ -87,7 +87,7 @@ def adapters_list(
     ] = False,
 ) -> None:
     """List engines: source, status, what shadows what, and whether the CLI was found."""
-    from takopi.cli.adapters import list_command
+    from takopi.cli.listing import list_command
 
     raise typer.Exit(list_command(versions=versions))
 

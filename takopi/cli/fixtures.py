@@ -9,9 +9,9 @@ from pathlib import Path
 
 from takopi.adapters.catalog import load_catalog
 from takopi.adapters.explain import explain_line
-from takopi.adapters.failure import without_escapes
 from takopi.adapters.fixtures import FixtureReport, check_fixtures, find_cases
 from takopi.adapters.replay import event_line, load_recording, new_translator
+from takopi.ansi import without_escapes
 from takopi.cli.adapters import find_adapter, find_entry
 from takopi.cli.logs import show_warnings
 from takopi.config import load_config

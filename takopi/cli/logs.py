@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from takopi.adapters.failure import strip_ansi
+from takopi.ansi import strip_ansi
 
 
 class _StderrLines(logging.Handler):

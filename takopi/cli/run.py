@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from takopi.adapters.catalog import load_catalog
-from takopi.adapters.failure import strip_ansi
+from takopi.ansi import strip_ansi
 from takopi.cli.logs import show_warnings
 from takopi.cli.view import View, make_view, no_session
 from takopi.config import load_config

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from takopi.adapters.adapter import Adapter
-from takopi.adapters.failure import strip_ansi
 from takopi.adapters.replay import event_line
+from takopi.ansi import strip_ansi
 from takopi.bridge.markdown import MarkdownFormatter, format_action_line, format_elapsed
 from takopi.bridge.progress import ProgressTracker
 from takopi.model import ActionEvent, CompletedEvent, StartedEvent, TakopiEvent

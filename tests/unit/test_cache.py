@@ -200,7 +200,7 @@ def verdict(user, engine="acme"):
 
 
 def test_verdict_is_made_once(user):
-    expected = Verdict(0, "Acme", "acme-cli", "get acme", None)
+    expected = Verdict(0, "Acme", "acme-cli", "get acme", None, ("--version",))
     assert verdict(user) == (expected, True)
     assert verdict(user) == (expected, False)
 

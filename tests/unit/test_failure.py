@@ -5,7 +5,8 @@ import re
 import pytest
 
 from takopi.adapters.adapter import Hint
-from takopi.adapters.failure import TAIL_CHARS, Failure, describe_failure, strip_ansi
+from takopi.adapters.failure import TAIL_CHARS, Failure, describe_failure
+from takopi.ansi import strip_ansi
 
 
 @pytest.mark.parametrize(
