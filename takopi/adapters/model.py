@@ -267,6 +267,15 @@ class Hint(Model):
     say: NonEmpty = Field(description="the advice")
 
 
+class LoginSpec(Model):
+    """A command of the CLI that tells whether somebody is logged in, without network or cost."""
+
+    args: list[Text] = Field(
+        min_length=1, description="arguments; exit code 0: logged in, any other: not"
+    )
+    say: NonEmpty = Field(description="what to do when not")
+
+
 class AdapterSpec(Model):
     """Everything takopi knows about one engine's command line and its JSON-lines stream."""
 
@@ -309,6 +318,7 @@ class AdapterSpec(Model):
     version_args: list[Text] = Field(
         ["--version"], description="arguments that print the CLI's version"
     )
+    login: LoginSpec | None = Field(None, description="how `takopi doctor` asks for the login")
     options: dict[Annotated[str, StringConstraints(pattern=OPTION_PATTERN)], OptionSpec] = Field(
         {}, description="what `[<id>]` in takopi.toml may hold"
     )
