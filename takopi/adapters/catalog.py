@@ -2,7 +2,9 @@
 
 1. ``adapters.paths`` of takopi.toml (files or folders), in their order
 2. ``~/.takopi/adapters/``
-3. built in
+3. installed packages of adapters (entry points ``takopi.adapters``), unless ``plugins.enabled``
+   leaves them out
+4. built in
 
 A higher source wins for an id, visibly. A broken file disables only its own engine. Adapters are
 never loaded from a project's folder: a cloned repository must not define what runs.
@@ -10,7 +12,7 @@ never loaded from a project's folder: a cloned repository must not define what r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,9 @@ from takopi.adapters.cache import Parent, Verdict, VerdictCache, user_cache
 from takopi.bundled import bundled
 from takopi.config import Config
 from takopi.diagnostics import Diagnostic, Span, did_you_mean, in_file_order
-from takopi.errors import SpecError, TakopiError
+from takopi.errors import ConfigError, SpecError, TakopiError
+from takopi.ids import RESERVED_ENGINE_IDS
+from takopi.plugins import list_adapter_files, normalize_allowlist
 
 if TYPE_CHECKING:
     # Imported where they are used: a list of engines whose files are known must not wait for YAML,
@@ -29,18 +33,22 @@ if TYPE_CHECKING:
     from takopi.adapters.compile import Compiled
     from takopi.adapters.source import Source
 
-Origin = Literal["config", "user", "built-in", "file"]
-_RANK: dict[Origin, int] = {"config": 0, "user": 1, "built-in": 2, "file": 0}
+Origin = Literal["config", "user", "package", "built-in", "file"]
+_RANK: dict[Origin, int] = {"config": 0, "user": 1, "package": 2, "built-in": 3, "file": 0}
 _SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One adapter file. ``id`` is its stem: the file need not be read to know it."""
+    """One adapter file. ``id`` is its stem: the file need not be read to know it.
+
+    ``distribution`` is what installed it, for a package of adapters.
+    """
 
     id: str
     path: Path
     origin: Origin
+    distribution: str | None = None
 
     @property
     def shown(self) -> str:
@@ -212,8 +220,23 @@ def user_folder(config: Config) -> Path:
     return config.path.parent / "adapters"
 
 
-def load_catalog(config: Config) -> Catalog:
-    """Find all adapter files. Raises `ConfigError` for a bad ``adapters.paths``."""
+def enabled_plugins(config: Config) -> set[str] | None:
+    """``plugins.enabled`` as names that compare, None for all. Raises `ConfigError` for a bad one."""
+    table = config.data.get("plugins", {})
+    names = table.get("enabled", []) if isinstance(table, Mapping) else None
+    if not isinstance(names, list) or not all(isinstance(n, str) and n.strip() for n in names):
+        raise ConfigError(
+            f"Invalid `plugins.enabled` in {config.path}; expected a list of names of packages."
+        )
+    return normalize_allowlist(names)
+
+
+def load_catalog(config: Config, *, allowlist: Iterable[str] | None = None) -> Catalog:
+    """Find all adapter files. ``allowlist`` stands in for the configuration's ``plugins.enabled``.
+
+    Raises `ConfigError` for a bad ``adapters.paths`` or ``plugins.enabled``.
+    """
+    enabled = enabled_plugins(config) if allowlist is None else normalize_allowlist(allowlist)
     catalog = Catalog(cache=user_cache())
     for path in config.adapter_paths():
         found = _files(catalog, path)
@@ -222,6 +245,8 @@ def load_catalog(config: Config) -> Catalog:
             catalog.problems.append(Diagnostic("schema", message, severity="warning"))
         _add(catalog, found or [], "config")
     _add(catalog, _files(catalog, user_folder(config)) or [], "user")
+    for file in list_adapter_files(allowlist=enabled, reserved_ids=RESERVED_ENGINE_IDS):
+        _add(catalog, [file.path], "package", file.distribution)
     _add(catalog, _files(catalog, bundled("adapters")) or [], "built-in")
     return catalog
 
@@ -241,9 +266,11 @@ def _files(catalog: Catalog, path: Path) -> list[Path] | None:
     return None
 
 
-def _add(catalog: Catalog, paths: Iterable[Path], origin: Origin) -> None:
+def _add(
+    catalog: Catalog, paths: Iterable[Path], origin: Origin, distribution: str | None = None
+) -> None:
     for path in paths:
-        entry = Entry(path.stem, path, origin)
+        entry = Entry(path.stem, path, origin, distribution)
         known = catalog.entries.setdefault(entry.id, [])
         if any(e.path == path for e in known):
             continue
