@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from takopi.adapters.options import EngineOptions
 from takopi.adapters.scope import Scope
 from takopi.adapters.template import as_text
 from takopi.errors import RunError
+from takopi.logs import known_secrets
+
+logger = logging.getLogger(__name__)
 
 # Linux refuses one argument of 128 KiB or more (MAX_ARG_STRLEN, its NUL included), whatever the total.
 MAX_ARGUMENT_BYTES = 128 * 1024 - 1
@@ -46,8 +50,17 @@ class CommandLine:
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """What engines inherit of takopi's own environment."""
-    return {k: v for k, v in environ.items() if not k.upper().startswith(SECRET_PREFIX)}
+    """What engines inherit of takopi's own environment.
+
+    Not its settings, nor any other variable of its own that holds a known secret.
+    """
+    return {k: v for k, v in environ.items() if not _is_private(k.upper(), v)}
+
+
+def _is_private(name: str, value: str) -> bool:
+    if name.startswith(SECRET_PREFIX):
+        return True
+    return name.startswith("TAKOPI_") and any(secret in value for secret in known_secrets())
 
 
 def run_values(
@@ -155,4 +168,7 @@ def _environment(
     for value in plan.unset:
         env.pop(_scalar(value, scope), None)
     env.update(options.env)
-    return env
+    allowed = inherited(env)
+    for name in sorted(env.keys() - allowed.keys()):
+        logger.warning("%s: engines never get takopi's own `%s`; remove it", adapter.id, name)
+    return allowed

@@ -2,6 +2,7 @@
 
 import pytest
 
+from takopi import logs
 from takopi.engines.redact import redactor
 
 
@@ -35,3 +36,18 @@ def test_secrets_are_plain_text_and_may_come_from_options():
     hide = redactor({}, {"api_key": "a.b*c(d)[e", "count": 5, "keys": ["x" * 9]})
     assert hide("a.b*c(d)[e aXbXc") == "*** aXbXc"
     assert hide("x" * 9) == "x" * 9
+
+
+def test_s24_takopis_own_secrets_are_hidden_too(monkeypatch):
+    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    logs.add_secret("own-secret-of-takopi")
+    monkeypatch.setenv("TAKOPI__TRANSPORTS__TELEGRAM__BOT_TOKEN", "token-in-the-environment")
+    hide = redactor({"API_KEY": "engines-own-key"})
+    assert hide("own-secret-of-takopi token-in-the-environment engines-own-key") == "*** *** ***"
+
+
+def test_s24_a_bot_token_is_hidden_but_a_line_number_is_not():
+    token = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+    hide = redactor({})
+    assert hide(f"at https://x/bot{token}/getMe") == "at https://x/bot***/getMe"
+    assert hide("src/main.rs:12:unexpected_token") == "src/main.rs:12:unexpected_token"

@@ -1,11 +1,19 @@
 """From a request to argv, stdin and environment."""
 
+import json
+import logging
+import os
+import sys
+
 import pytest
 
+from takopi import logs
 from takopi.adapters.options import EngineOptions, resolve_options
 from takopi.adapters.request import MAX_ARGUMENT_BYTES, RunRequest, build_command, run_values
+from takopi.engines.jsonl import AdapterRunner
 from takopi.errors import RunError
 from tests.support.adapters import adapter_from
+from tests.support.fake import EVENTS
 
 
 def build(text="", request=None, *, table=None, environ=None):
@@ -183,3 +191,46 @@ def test_an_argument_that_is_not_the_prompts_fault():
         args(text, prompt="hi", model="a\0b")
     with pytest.raises(RunError, match=r"an argument for Acme has 195 KiB, .* \[acme\]"):
         args(text, prompt="hi", model="x" * 200_000)
+
+
+@pytest.mark.parametrize("name", ["TAKOPI__TOKEN", "takopi__transports__telegram__bot_token"])
+def test_settings_of_takopi_cannot_be_given_to_an_engine(name, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("takopi"), "propagate", True)
+    env = build("env: {set: {Takopi__X: y}}", table={"env": {name: "hunter2", "MINE": "1"}}).env
+    assert env == {"MINE": "1"}
+    assert name in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_s24_variables_of_takopi_that_hold_a_secret_stay_with_it(monkeypatch):
+    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    logs.add_secret("123456:AbCdEfGhIjKl")
+    environ = {
+        "TAKOPI_CONFIG": "/home/me/takopi.toml",
+        "TAKOPI_PROXY": "https://x/bot123456:AbCdEfGhIjKl",
+        "OPENAI_API_KEY": "123456:AbCdEfGhIjKl",  # the user's own, for the engine too
+    }
+    assert build(environ=environ).env.keys() == {"TAKOPI_CONFIG", "OPENAI_API_KEY"}
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(os.name != "posix", reason="processes are started the POSIX way")
+async def test_the_environment_of_a_real_engine(tmp_path, monkeypatch):
+    engine = tmp_path / "acme"
+    engine.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os\n"
+        "print(json.dumps({'type': 'init', 'session': 's'}))\n"
+        "names = {k: v for k, v in os.environ.items() if 'takopi' in k.lower() or k == 'MINE'}\n"
+        "print(json.dumps({'type': 'result', 'text': json.dumps(names)}))\n"
+    )
+    engine.chmod(0o755)
+    adapter = adapter_from(f"command: {engine}\n{EVENTS}")
+    table = {"env": {"MINE": "1", "TAKOPI__C": "t"}}
+    options = resolve_options(
+        adapter.id, adapter.spec.options, adapter.options_read, table, "takopi.toml"
+    )
+    environ = dict(os.environ) | {"TAKOPI__A": "t", "takopi__b": "t", "TAKOPI_CONFIG": "/c"}
+    runner = AdapterRunner(adapter, options, environ=environ)
+    events = [event async for event in runner.run("hello")]
+    assert json.loads(events[-1].answer) == {"TAKOPI_CONFIG": "/c", "MINE": "1"}
