@@ -94,11 +94,11 @@ def acquire_lock(*, config_path: Path, token_fingerprint: str | None = None) -> 
     held: list[_Held] = []
     path = config_path
     try:
-        path = config_path.expanduser().resolve().with_suffix(".lock")
+        path = _lock_path(config_path)
+        held.append(_take(path, token_fingerprint))
         if token_fingerprint is not None:
             of_token = _take_token(token_fingerprint)
             held += [of_token] if of_token is not None else []
-        held.append(_take(path, token_fingerprint))
     except (OSError, RuntimeError, ValueError) as error:
         LockHandle(held).release()
         if isinstance(error, LockError):
@@ -106,6 +106,26 @@ def acquire_lock(*, config_path: Path, token_fingerprint: str | None = None) -> 
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise LockError(f"lock failed: {reason}", path=path, state="failed") from error
     return LockHandle(held)
+
+
+def lock_holder(config_path: Path) -> int | None:
+    """The process that has the lock of a configuration, if one has. Raises `OSError`."""
+    path = _lock_path(config_path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        with _guard(path.parent):  # nobody who wants it is refused because of this look
+            locked = _lock(fd)
+            pid = _parse(os.pread(fd, _MAX_BYTES, 0)).pid
+            return pid if locked is False or _is_held(pid, fd, locked) else None
+    finally:
+        os.close(fd)
+
+
+def _lock_path(config_path: Path) -> Path:
+    return config_path.expanduser().resolve().with_suffix(".lock")
 
 
 def read_lock(path: Path) -> LockInfo:

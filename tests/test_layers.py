@@ -43,7 +43,8 @@ LAYERS = [
     {"engines"},
     {"bridge"},
     {"telegram"},
-    {"cli"},
+    {"cli", "testing"},
+    {"__main__"},
 ]
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}
 NARROWER = {
@@ -312,6 +313,8 @@ UPWARD = [
     ("takopi.engines", "import takopi.bridge", "takopi.bridge"),
     ("takopi.bridge", "import takopi.telegram", "takopi.telegram"),
     ("takopi.telegram", "import takopi.cli", "takopi.cli"),
+    ("takopi.bridge", "import takopi.testing", "takopi.testing"),
+    ("takopi.cli.app", "import takopi.testing", "takopi.testing"),
     ("takopi", "from takopi.adapters.source import parse", "takopi.adapters.source"),
     ("takopi.model", "import takopi.adapters", "takopi.adapters"),
     ("takopi.errors", "import takopi.config", "takopi.config"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from takopi.adapters.model import OptionSpec
+from takopi.config.environment import PREFIX
 from takopi.diagnostics import did_you_mean
 from takopi.errors import ConfigError
 
@@ -153,6 +154,10 @@ def _environment(engine: str, table: Mapping[str, Any], where: str) -> dict[str,
             )
         if not isinstance(value, str):
             raise ConfigError(f"Invalid `{engine}.env.{name}` in {where}; expected a string.")
+        if name.upper().startswith(PREFIX):
+            raise ConfigError(
+                f"Invalid `{engine}.env.{name}` in {where}; takopi's own settings reach no engine."
+            )
         if "\0" in value:
             raise ConfigError(
                 f"Invalid `{engine}.env.{name}` in {where}; expected a string without NUL."

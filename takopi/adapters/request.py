@@ -15,6 +15,7 @@ from takopi.adapters.jmes import is_true
 from takopi.adapters.options import EngineOptions
 from takopi.adapters.scope import Scope
 from takopi.adapters.template import as_text
+from takopi.config.environment import PREFIX
 from takopi.errors import RunError
 from takopi.logs import known_secrets
 
@@ -22,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 # Linux refuses one argument of 128 KiB or more (MAX_ARG_STRLEN, its NUL included), whatever the total.
 MAX_ARGUMENT_BYTES = 128 * 1024 - 1
-
-# takopi's own settings; transports put their tokens there. They never reach an engine.
-SECRET_PREFIX = "TAKOPI__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_private(name: str, value: str) -> bool:
-    if name.startswith(SECRET_PREFIX):
+    if name.startswith(PREFIX):
         return True
     return name.startswith("TAKOPI_") and any(secret in value for secret in known_secrets())
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from takopi.bridge.delivery import RenderedMessage
 from takopi.bridge.progress import ProgressState
 from takopi.model import Action, ActionEvent, StartedEvent, TakopiEvent
 from takopi.paths import relativize_path
@@ -92,6 +93,29 @@ class MarkdownFormatter:
             body=answer.strip() or None,
             footer=_join_lines((state.context_line, state.resume_line)),
         )
+
+
+class MarkdownPresenter:
+    """The presenter of chats that understand Markdown."""
+
+    def __init__(self, *, formatter: MarkdownFormatter | None = None) -> None:
+        self._formatter = formatter or MarkdownFormatter()
+
+    def render_progress(
+        self, state: ProgressState, *, elapsed_s: float, label: str = "working"
+    ) -> RenderedMessage:
+        """A run under way."""
+        parts = self._formatter.render_progress_parts(state, elapsed_s=elapsed_s, label=label)
+        return RenderedMessage(assemble_markdown_parts(parts))
+
+    def render_final(
+        self, state: ProgressState, *, elapsed_s: float, status: str, answer: str
+    ) -> RenderedMessage:
+        """A run that is over."""
+        parts = self._formatter.render_final_parts(
+            state, elapsed_s=elapsed_s, status=status, answer=answer
+        )
+        return RenderedMessage(assemble_markdown_parts(parts))
 
 
 def render_event_cli(event: TakopiEvent) -> list[str]:

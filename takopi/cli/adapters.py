@@ -19,7 +19,6 @@ from takopi.adapters.request import CommandLine, RunRequest, build_command
 from takopi.adapters.source import Source
 from takopi.adapters.translate import Translator
 from takopi.ansi import without_escapes
-from takopi.cli.logs import show_warnings
 from takopi.cli.view import JsonView, PlainView, View
 from takopi.config import Config, load_config
 from takopi.diagnostics import (
@@ -32,6 +31,7 @@ from takopi.diagnostics import (
 )
 from takopi.engines.executables import find_executable
 from takopi.errors import EXIT_FAILURE, EXIT_OK, SpecError, TakopiError, UsageError
+from takopi.logs import show_warnings
 from takopi.model import CompletedEvent, ResumeToken, TakopiEvent
 from takopi.paths import reset_run_base_dir, set_run_base_dir
 

@@ -5,14 +5,18 @@ Only typer is imported here: `takopi --help` must feel instant. Each command imp
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from takopi import __version__
+from takopi.cli.app_adapters import adapters
+from takopi.cli.app_config import config
 from takopi.cli.streams import abandon_output, is_full, prepare_streams
 from takopi.errors import (
     EXIT_BUG,
@@ -24,20 +28,58 @@ from takopi.errors import (
     UsageError,
 )
 
+_ENGINE = "<engine>"  # a name that nobody can type
+
+
+class _Commands(TyperGroup):
+    """The commands, and one per engine, which is looked up when it is typed."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        if found is None and _is_engine(cmd_name):
+            return super().get_command(ctx, _ENGINE)
+        return found
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word = args[0]
+        if not (word.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, word)):
+            from takopi.cli.start import engine_ids
+            from takopi.diagnostics import did_you_mean
+
+            commands = [name for name, command in self.commands.items() if not command.hidden]
+            advice = did_you_mean(word, [*commands, *engine_ids()]) or "see `takopi --help`"
+            raise UsageError(f"`{word}` is neither a command nor an engine; {advice}")
+        return super().resolve_command(ctx, args)
+
+
+def _is_engine(word: str) -> bool:
+    """Whether an engine has this id, broken or not."""
+    from takopi.ids import is_valid_id
+
+    if not is_valid_id(word):
+        return False
+    from takopi.cli.start import engine_ids
+
+    return word in engine_ids()
+
+
+def _built_in_engines() -> str:
+    from takopi.bundled import bundled
+
+    return ", ".join(sorted(path.stem for path in bundled("adapters").glob("*.yaml")))
+
+
 app = typer.Typer(
     name="takopi",
+    cls=_Commands,
     help="Puts coding agents into a chat; every engine is one YAML file.",
-    no_args_is_help=True,
-    add_completion=False,
+    epilog=f"`takopi ENGINE` starts with another default engine. Built in: {_built_in_engines()}.",
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-adapters = typer.Typer(
-    help="Engines as YAML files: list, check, look at and try them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(adapters, name="adapters")
+app.add_typer(config, name="config")
 
 
 def _version(wanted: bool) -> None:
@@ -46,19 +88,84 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+FinalNotify = Annotated[
+    bool | None,
+    typer.Option(
+        "--final-notify/--no-final-notify",
+        help="Post answers as new messages, which ring (default), or edit the progress message.",
+        show_default=False,
+    ),
+]
+Onboard = Annotated[
+    bool | None,
+    typer.Option("--onboard/--no-onboard", help="Set the chat up first.", show_default=False),
+]
+Transport = Annotated[
+    str | None, typer.Option(metavar="ID", help="The chat to use instead of the configured one.")
+]
+Debug = Annotated[
+    bool | None,
+    typer.Option("--debug/--no-debug", help="Log everything, to debug.log.", show_default=False),
+]
+
+
 @app.callback()
 def root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Configuration file; default ~/.takopi/takopi.toml."),
+    ] = None,
+    final_notify: FinalNotify = None,
+    onboard: Onboard = None,
+    transport: Transport = None,
+    debug: Debug = None,
 ) -> None:
-    """Puts coding agents into a chat; every engine is one YAML file."""
+    """Puts coding agents into a chat; every engine is one YAML file.
+
+    Without a command: starts the chat.
+    """
     try:
         Path.cwd()
     except OSError:
         raise TakopiError(
             "the working directory does not exist any more; change to one that does: `cd ~`"
         ) from None
+    if config is not None:
+        # Where every command looks, and a takopi that an engine starts.
+        os.environ["TAKOPI_CONFIG"] = str(config.expanduser().absolute())
+    if ctx.invoked_subcommand is None:
+        _start(ctx, None)
+
+
+@app.command(_ENGINE, hidden=True)
+def engine(
+    ctx: typer.Context,
+    final_notify: FinalNotify = None,
+    onboard: Onboard = None,
+    transport: Transport = None,
+    debug: Debug = None,
+) -> None:
+    """Start the chat with this engine as the default one."""
+    _start(ctx, ctx.info_name)
+
+
+def _start(ctx: typer.Context, engine: str | None) -> None:
+    from takopi.cli.start import StartOptions, start_command
+
+    given = {**ctx.find_root().params}  # options may stand before the engine, too
+    given.update({name: value for name, value in ctx.params.items() if value is not None})
+    options = StartOptions(
+        engine=engine,
+        transport=given["transport"],
+        final_notify=given["final_notify"] is not False,
+        onboard=given["onboard"] is True,
+        debug=given["debug"] is True,
+    )
+    raise typer.Exit(start_command(options))
 
 
 @app.command()
@@ -80,117 +187,52 @@ def run(
     raise typer.Exit(run_command(engine, prompt, resume=resume, as_json=json, cwd=cwd))
 
 
-@adapters.command("list")
-def adapters_list(
-    versions: Annotated[
-        bool, typer.Option("--versions", help="Ask each CLI for its version.")
+@app.command()
+def init(
+    alias: Annotated[
+        str | None, typer.Argument(help="What messages call the project: /ALIAS.")
+    ] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help="Use this project for messages that name none.")
     ] = False,
 ) -> None:
-    """List engines: source, status, what shadows what, and whether the CLI was found."""
-    from takopi.cli.listing import list_command
+    """Register the repository you are in as a project."""
+    from takopi.cli.init import init_command
 
-    raise typer.Exit(list_command(versions=versions))
+    raise typer.Exit(init_command(alias, default=default))
 
 
-@adapters.command("validate")
-def adapters_validate(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FILE|ID]...", help="What to check; without any, all adapters in use."
-        ),
-    ] = None,
-    format: Annotated[
-        Literal["text", "json", "github"],
-        typer.Option("--format", help="How problems are printed."),
-    ] = "text",
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Check adapter files; exit code 1 when there are problems."""
-    from takopi.cli.adapters import validate_command
+    """Check configuration, engines, adapters, plugins, projects and the lock."""
+    from takopi.cli.doctor import doctor_command
 
-    raise typer.Exit(validate_command(targets or [], format=format))
-
-
-@adapters.command("show")
-def adapters_show(
-    target: Annotated[str, typer.Argument(metavar="ID|FILE", help="The adapter to show.")],
-) -> None:
-    """Show an adapter as resolved, and what it starts for a sample prompt."""
-    from takopi.cli.adapters import show_command
-
-    raise typer.Exit(show_command(target))
+    raise typer.Exit(doctor_command(as_json=json))
 
 
-@adapters.command("replay")
-def adapters_replay(
-    target: Annotated[str, typer.Argument(metavar="ID|FILE", help="The adapter to use.")],
-    recording: Annotated[
-        Path, typer.Argument(metavar="STREAM", help="A fixture folder or a file of JSON lines.")
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")] = False,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="Print what the chat would show, message by message.")
+@app.command()
+def plugins(
+    load: Annotated[
+        bool, typer.Option("--load/--no-load", help="Import each one to see whether it works.")
     ] = False,
-    speed: Annotated[
-        float | None,
-        typer.Option(min=0.01, metavar="N", help="Lines per second; default: all at once."),
-    ] = None,
-) -> None:
-    """Show the events of a recorded stream; exit code 1 when the run it holds failed."""
-    from takopi.cli.adapters import replay_command
-
-    raise typer.Exit(replay_command(target, recording, as_json=json, as_chat=chat, speed=speed))
-
-
-@adapters.command("explain")
-def adapters_explain(
-    target: Annotated[str, typer.Argument(metavar="ID|FILE", help="The adapter to use.")],
-    place: Annotated[
-        str,
-        typer.Argument(
-            metavar="STREAM[:LINE]", help="A recorded stream; without a line, all of them."
-        ),
-    ],
-) -> None:
-    """Show one line's way through the rules: which matched, which did not and why."""
-    from takopi.cli.fixtures import explain_command
-
-    raise typer.Exit(explain_command(target, place))
-
-
-@adapters.command("test")
-def adapters_test(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[ID|FILE]...", help="What to test; without any, all that have fixtures."
-        ),
-    ] = None,
-    fixtures: Annotated[
-        Path, typer.Option(metavar="DIR", help="Holds a folder per engine, with a folder per case.")
-    ] = Path("fixtures/streams"),
-    update: Annotated[
-        bool, typer.Option("--update", help="Write what the streams give as the new expectation.")
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 when a plugin has an error.")
     ] = False,
-    min_coverage: Annotated[
-        float,
-        typer.Option(min=0, max=100, metavar="N", help="Percent of the rules that must fire."),
-    ] = 100,
 ) -> None:
-    """Replay recorded streams: run contract, expected events, coverage of rules and lines."""
-    from takopi.cli.fixtures import test_command
+    """List engines, chats and commands that packages add."""
+    from takopi.cli.plugins import plugins_command
 
-    raise typer.Exit(
-        test_command(targets or [], fixtures=fixtures, update=update, min_coverage=min_coverage)
-    )
+    raise typer.Exit(plugins_command(load=load, strict=strict))
 
 
-@adapters.command("schema")
-def adapters_schema() -> None:
-    """Print the JSON Schema of adapter files, for editors."""
-    from takopi.cli.adapters import schema_command
+@app.command("onboarding-paths", hidden=True)
+def onboarding_paths() -> None:
+    """Show which ways there are through the set-up."""
+    from takopi.cli.start import onboarding_paths_command
 
-    raise typer.Exit(schema_command())
+    raise typer.Exit(onboarding_paths_command())
 
 
 def main() -> None:
@@ -229,7 +271,9 @@ def _run() -> int:
             raise
         import traceback
 
-        traceback.print_exc()
+        from takopi.logs import redact
+
+        typer.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
         typer.echo(
             f"error: this is a bug in takopi {__version__}; please report it with the lines above",
             err=True,

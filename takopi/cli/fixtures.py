@@ -13,11 +13,11 @@ from takopi.adapters.fixtures import FixtureReport, check_fixtures, find_cases
 from takopi.adapters.replay import event_line, load_recording, new_translator
 from takopi.ansi import without_escapes
 from takopi.cli.adapters import find_adapter, find_entry
-from takopi.cli.logs import show_warnings
 from takopi.config import load_config
 from takopi.diagnostics import has_errors, render_text
 from takopi.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from takopi.lines import LineSplitter, Oversized
+from takopi.logs import show_warnings
 
 # -- test ------------------------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from takopi.adapters.cache import Verdict
 from takopi.adapters.catalog import Catalog, Entry, display_path, load_catalog
-from takopi.cli.logs import show_warnings
 from takopi.config import Config, load_config
 from takopi.diagnostics import render_text
 from takopi.engines.executables import find_executable
 from takopi.errors import EXIT_OK, TakopiError
+from takopi.logs import show_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,9 @@ def list_command(*, versions: bool) -> int:
 
 
 def source_of(entry: Entry) -> str:
-    """``built-in``, or where a user's file comes from."""
+    """``built-in``, or where a user's or a package's file comes from."""
+    if entry.origin == "package":
+        return f"package {entry.distribution}"
     return "built-in" if entry.origin == "built-in" else f"{entry.origin} {entry.shown}"
 
 

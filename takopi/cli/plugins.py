@@ -9,11 +9,11 @@ from typing import TypeAlias
 from takopi.adapters.catalog import enabled_plugins
 from takopi.bridge.commands import get_command
 from takopi.bridge.transport import get_transport
-from takopi.cli.logs import show_warnings
 from takopi.config import load_config
 from takopi.engines.registry import Registry, load_registry
 from takopi.errors import EXIT_FAILURE, EXIT_OK, ConfigError, TakopiError
 from takopi.ids import RESERVED_COMMAND_IDS
+from takopi.logs import show_warnings
 from takopi.plugins import (
     ADAPTERS_GROUP,
     COMMAND_GROUP,

@@ -13,13 +13,13 @@ import anyio
 
 from takopi.adapters.catalog import load_catalog
 from takopi.ansi import strip_ansi
-from takopi.cli.logs import show_warnings
 from takopi.cli.view import View, make_view, no_session
 from takopi.config import load_config
 from takopi.diagnostics import render_text
 from takopi.engines.jsonl import AdapterRunner, Run
 from takopi.engines.registry import build_runner
 from takopi.errors import EXIT_FAILURE, EXIT_OK, TakopiError, UsageError
+from takopi.logs import show_warnings
 from takopi.model import ResumeToken
 from takopi.paths import reset_run_base_dir, set_run_base_dir
 

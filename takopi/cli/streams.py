@@ -26,6 +26,12 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+def is_interactive() -> bool:
+    """Whether there is somebody to ask: a terminal at both ends, and nobody forbade it."""
+    terminals = (sys.stdin, sys.stdout)
+    return not os.environ.get("TAKOPI_NO_INTERACTIVE") and all(t.isatty() for t in terminals)
+
+
 def is_full(error: Exception) -> bool:
     """Whether the device behind an output stream takes no more. Errors of files name the file."""
     return isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from takopi.adapters.request import SECRET_PREFIX
+from takopi.config.environment import PREFIX
 from takopi.logs import known_secrets
 
 _NAME = re.compile(r"(?i)(?:key|token|secret|password|passwd|credential)s?$")
@@ -22,7 +22,7 @@ def redactor(*tables: Mapping[str, Any]) -> Callable[[str], str]:
     takopi's own secrets, and what looks like a bot token, are hidden too. A secret of several lines is
     hidden line by line, because output is shown that way.
     """
-    own = {k: v for k, v in os.environ.items() if k.upper().startswith(SECRET_PREFIX)}
+    own = {k: v for k, v in os.environ.items() if k.upper().startswith(PREFIX)}
     values = (v for table in (*tables, own) for k, v in table.items() if _NAME.search(k))
     lines = (line.strip() for v in values if isinstance(v, str) for line in v.splitlines())
     secrets = known_secrets() | {line for line in lines if len(line) >= _MIN_LENGTH}

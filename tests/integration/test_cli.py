@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.command_line import SCRIPTS, environment, takopi
+
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = Path(sys.executable).parent
 
 ACME = r"""
 adapter: 1
@@ -47,28 +48,6 @@ def home(tmp_path):
     (tmp_path / "project/README.md").write_text("# Sample\n\nA small project. TODO: more\n")
     (tmp_path / "project/src/app.py").write_text("print('hi')  # TODO\n")
     return tmp_path
-
-
-def environment(home):
-    return {
-        "HOME": str(home),
-        "PATH": f"{home / 'bin'}:{SCRIPTS}:/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TERM": "xterm",
-    }
-
-
-def takopi(home, *args, cwd=None, stdin=None, **env):
-    return subprocess.run(
-        [SCRIPTS / "takopi", *args],
-        env={**environment(home), **env},
-        cwd=cwd or home / "project",
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def install_acme(home, yaml=ACME):
