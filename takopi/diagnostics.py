@@ -18,10 +18,11 @@ Severity = Literal["error", "warning"]
 
 # Every code a diagnostic may carry, with the one-line meaning the documentation prints.
 CODES: dict[str, str] = {
-    "syntax": "the file is not the YAML it was meant to be",
+    "syntax": "the file is not the YAML or TOML it was meant to be",
     "duplicate-key": "a key is written twice in one mapping",
-    "unknown-key": "a key the adapter format does not have",
+    "unknown-key": "a key that the format does not have",
     "schema": "a value of the wrong type or shape, or a required key is missing",
+    "missing-key": "a required key of takopi.toml is missing",
     "expression": "a JMESPath expression that cannot work",
     "regex": "a regular expression that does not compile, lacks a group that is read, or can take exponential time",
     "resume-roundtrip": "the resume line does not give its token back",

@@ -7,27 +7,32 @@ import re
 ID_PATTERN = r"^[a-z0-9_]{1,32}$"
 _ID = re.compile(r"[a-z0-9_]{1,32}\Z")
 
-# Words of the chat's own commands; a plugin's command or an engine cannot have one of them.
-RESERVED_COMMAND_IDS = frozenset(
+# Words of the chat's own commands; no project's alias can be one of them either.
+RESERVED_CHAT_IDS = frozenset(
+    ["cancel", "file", "new", "agent", "model", "reasoning", "trigger", "topic", "ctx"]
+)
+# What a plugin's command or an engine cannot be called.
+RESERVED_COMMAND_IDS = RESERVED_CHAT_IDS | {"config", "doctor", "init", "plugins"}
+# Words of the command line: `takopi <engine>` must not mean two things.
+RESERVED_CLI_IDS = frozenset(
+    ["adapters", "chat", "chat_id", "help", "onboarding_paths", "run", "service", "start", "why"]
+)
+# Engine tables stand beside these at the top of takopi.toml, or stood there once.
+RESERVED_CONFIG_KEYS = frozenset(
     [
-        "config",
-        "doctor",
-        "init",
+        "adapters",
+        "bot_token",
+        "chat_id",
+        "default_engine",
+        "default_project",
         "plugins",
-        "cancel",
-        "file",
-        "new",
-        "agent",
-        "model",
-        "reasoning",
-        "trigger",
-        "topic",
-        "ctx",
+        "projects",
+        "transport",
+        "transports",
+        "watch_config",
     ]
 )
-# Words of the command line: `takopi <engine>` must not mean two things.
-RESERVED_CLI_IDS = frozenset(["adapters", "chat", "chat_id", "help", "onboarding_paths", "run"])
-RESERVED_ENGINE_IDS = RESERVED_COMMAND_IDS | RESERVED_CLI_IDS
+RESERVED_ENGINE_IDS = RESERVED_COMMAND_IDS | RESERVED_CLI_IDS | RESERVED_CONFIG_KEYS
 
 
 def is_valid_id(text: str) -> bool:

@@ -15,7 +15,14 @@ from takopi.config import (
     load_config,
     unknown_tables,
 )
-from takopi.config.keys import get_value, list_values, parse_key_path, set_value, unset_value
+from takopi.config.keys import (
+    get_value,
+    list_values,
+    missing_keys,
+    parse_key_path,
+    set_value,
+    unset_value,
+)
 from takopi.config.store import exists
 from takopi.diagnostics import render_text
 from takopi.engines.registry import load_registry
@@ -99,6 +106,11 @@ def _check_engine(path: Path) -> Callable[[str, Mapping[str, Any]], list[str]]:
 def _warn(path: Path) -> None:
     """Say what is valid now but surely not meant."""
     config = load_config(path)
+    try:
+        _ = config.settings  # which is checked when it is first asked for
+    except ConfigError as error:
+        print(f"still missing: {', '.join(missing_keys(error))}", file=sys.stderr)
+        return
     engines = load_registry(config).ids
     for warning in unknown_tables(config.settings, engines, config_path=path):
         print(render_text(warning), file=sys.stderr)

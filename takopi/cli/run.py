@@ -6,19 +6,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
+from anyio.abc import TaskStatus
 
-from takopi.adapters.catalog import load_catalog
+from takopi.adapters.catalog import Catalog, load_catalog
 from takopi.ansi import strip_ansi
-from takopi.cli.view import View, make_view, no_session
-from takopi.config import load_config
-from takopi.diagnostics import render_text
-from takopi.engines.jsonl import AdapterRunner, Run
-from takopi.engines.registry import build_runner
-from takopi.errors import EXIT_FAILURE, EXIT_OK, TakopiError, UsageError
+from takopi.cli.view import View, make_view, name_of, no_session
+from takopi.config import Config, load_config
+from takopi.diagnostics import did_you_mean, render_text
+from takopi.engines.base import Run, Runner, start_run
+from takopi.engines.registry import engine_entry, load_registry
+from takopi.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from takopi.logs import show_warnings
 from takopi.model import ResumeToken
 from takopi.paths import reset_run_base_dir, set_run_base_dir
@@ -31,25 +32,30 @@ def run_command(
     show_warnings()
     config = load_config()
     catalog = load_catalog(config)
-    if engine not in catalog.entries:
-        try:
-            catalog.entry(engine)
-        except TakopiError as error:
-            for problem in catalog.problems:  # it may be why the engine is not known
-                print(render_text(problem), file=sys.stderr)
-            raise UsageError(str(error)) from None
-    runner = build_runner(config, engine, catalog)
+    runner = _runner(config, engine, catalog)
     token = _token(runner, resume)
     prompt = _prompt(words)
     folder = set_run_base_dir((cwd or Path.cwd()).absolute())
     try:
         view = make_view(engine, as_json=as_json)
         try:
-            return anyio.run(_show, view, runner, runner.start(prompt, token))
+            return anyio.run(_show, view, runner, start_run(runner, prompt, token))
         finally:
             view.close()
     finally:
         reset_run_base_dir(folder)
+
+
+def _runner(config: Config, engine: str, catalog: Catalog) -> Runner:
+    registry = load_registry(config, catalog=catalog)
+    if engine not in registry.sources:
+        for problem in catalog.problems:  # it may be why the engine is not known
+            print(render_text(problem), file=sys.stderr)
+        advice = did_you_mean(engine, registry.ids) or "see `takopi adapters list`"
+        raise UsageError(f"unknown engine `{engine}`; {advice}")
+    runner = engine_entry(config, engine, catalog=catalog).runner
+    assert runner is not None  # or it would have raised
+    return runner
 
 
 def _prompt(words: Sequence[str]) -> str:
@@ -64,11 +70,12 @@ def _prompt(words: Sequence[str]) -> str:
     return prompt
 
 
-def _token(runner: AdapterRunner, resume: str | None) -> ResumeToken | None:
+def _token(runner: Runner, resume: str | None) -> ResumeToken | None:
     if resume is None:
         return None
-    if runner.adapter.resume is None:
-        raise UsageError(f"{runner.adapter.name} cannot resume a session; leave out --resume")
+    sample = runner.format_resume(ResumeToken(runner.engine, "TOKEN"))
+    if not sample:
+        raise UsageError(f"{name_of(runner)} cannot resume a session; leave out --resume")
     text = resume.strip().removeprefix("resume:").strip()  # as this command prints it
     token = runner.extract_resume(text)
     if token is not None:
@@ -76,20 +83,19 @@ def _token(runner: AdapterRunner, resume: str | None) -> ResumeToken | None:
     # A token may be a path with spaces in it; other words are a line that is not this engine's.
     words = len(text.split()) > 1 and (os.sep not in text or not text.isprintable())
     if not text or text.startswith("-") or words:
-        sample = runner.adapter.resume.format("TOKEN")
         given = f"`{strip_ansi(resume)}`" if text else "an empty text"
         raise UsageError(
-            f"{given} is neither a session token nor a resume line of {runner.adapter.name}, "
-            f"which looks like `{sample}`"
+            f"{given} is neither a session token nor a resume line of {name_of(runner)}, "
+            f"which looks like {sample}"
         )
     return ResumeToken(runner.engine, text)
 
 
-async def _show(view: View, runner: AdapterRunner, run: Run) -> int:
+async def _show(view: View, runner: Runner, run: Run) -> int:
     received: list[int] = []
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cancel_on_signal, run, received)
+        await tasks.start(_cancel_on_signal, run, received)
         try:
             async with aclosing(run.events) as events:  # type: ignore[type-var]
                 async for event in events:
@@ -105,18 +111,21 @@ async def _show(view: View, runner: AdapterRunner, run: Run) -> int:
     line = runner.format_resume(outcome.resume) if outcome.resume is not None else ""
     view.finish(outcome, line, cancelled=bool(received) and not outcome.ok)
     if outcome.ok and outcome.resume is None:
-        print(f"warning: {no_session(runner.adapter)}", file=sys.stderr)
+        print(f"warning: {no_session(runner)}", file=sys.stderr)
     if received and not outcome.ok:
         return 128 + received[0]
     return EXIT_OK if outcome.ok else EXIT_FAILURE
 
 
-async def _cancel_on_signal(run: Run, received: list[int]) -> None:
+async def _cancel_on_signal(
+    run: Run,
+    received: list[int],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
     """End the engine's whole tree on Ctrl-C, and when takopi is told to end or loses its terminal."""
-    with (
-        suppress(NotImplementedError),
-        anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
-    ):
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
         async for number in signals:
             received.append(int(number))
             await run.cancel()

@@ -14,6 +14,7 @@ from takopi.adapters.replay import event_line
 from takopi.ansi import strip_ansi
 from takopi.bridge.markdown import MarkdownFormatter, format_action_line, format_elapsed
 from takopi.bridge.progress import ProgressTracker
+from takopi.engines.base import Runner
 from takopi.model import ActionEvent, CompletedEvent, StartedEvent, TakopiEvent
 
 if TYPE_CHECKING:
@@ -187,11 +188,17 @@ def print_outcome(
         _err(f"\nresume: {strip_ansi(resume_line.strip('`'))}", console, "dim")
 
 
-def no_session(adapter: Adapter) -> str:
+def name_of(runner: Runner) -> str:
+    """The engine's name for people."""
+    adapter = getattr(runner, "adapter", None)
+    return adapter.name if isinstance(adapter, Adapter) else runner.engine
+
+
+def no_session(runner: Runner) -> str:
     """What to say when a good run told no session id."""
-    return (
-        f"no line told a session id, so this run cannot be resumed; see `session` in {adapter.file}"
-    )
+    adapter = getattr(runner, "adapter", None)
+    see = f"; see `session` in {adapter.file}" if isinstance(adapter, Adapter) else ""
+    return f"no line told a session id, so this run cannot be resumed{see}"
 
 
 def strip_right(line: str) -> str:

@@ -1,76 +1,57 @@
-"""Reads ``~/.takopi/takopi.toml``: engine tables and where adapters are found. None is needed."""
+"""takopi.toml: where it is, what may stand in it, how it is read and changed.
+
+Names are imported when they are asked for: the command line's help must feel instant, and most
+commands need neither the schema nor what writes the file.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from takopi.errors import ConfigError
+from takopi.config.load import Config as Config
+from takopi.config.load import load_config as load_config
+from takopi.config.load import load_settings as load_settings
+from takopi.config.load import load_settings_if_exists as load_settings_if_exists
+from takopi.config.load import require_telegram as require_telegram
+from takopi.config.load import validate_settings_data as validate_settings_data
+from takopi.config.location import CONFIG_VARIABLE as CONFIG_VARIABLE
+from takopi.config.location import config_path as config_path
+from takopi.config.location import display_path as display_path
+from takopi.config.location import home_config_path as home_config_path
+from takopi.config.store import dump_toml as dump_toml
+from takopi.config.store import ensure_table as ensure_table
+from takopi.config.store import load_or_init_config as load_or_init_config
+from takopi.config.store import open_document as open_document
+from takopi.config.store import read_config as read_config
+from takopi.config.store import write_config as write_config
+from takopi.errors import ConfigError as ConfigError
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from pathlib import Path
 
+    from takopi.config.checks import unknown_tables as unknown_tables
+    from takopi.config.checks import unreachable_aliases as unreachable_aliases
+    from takopi.config.projects import ProjectConfig as ProjectConfig
+    from takopi.config.projects import ProjectsConfig as ProjectsConfig
+    from takopi.config.settings import Settings as Settings
+    from takopi.config.settings import TelegramSettings as TelegramSettings
 
-def home_config_path() -> Path:
-    """``~/.takopi/takopi.toml``. Raises `ConfigError` when there is no telling where home is."""
-    try:
-        return Path.home() / ".takopi" / "takopi.toml"
-    except RuntimeError as error:
-        message = "cannot tell where the home directory is; set the environment variable HOME"
-        raise ConfigError(message) from error
+    HOME_CONFIG_PATH: Path
 
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """The configuration file's content; empty when there is no file."""
-
-    path: Path
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-    def engine_table(self, engine: str) -> dict[str, Any]:
-        """The ``[engine]`` table, ``{}`` if absent. Raises `ConfigError` when it is no table."""
-        table = self.data.get(engine, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"Invalid `{engine}` config in {self.path}; expected a table.")
-        return table
-
-    def adapter_paths(self) -> list[Path]:
-        """``adapters.paths``: files or folders, relative to the configuration file's folder."""
-        table = self.data.get("adapters", {})
-        paths = table.get("paths", []) if isinstance(table, dict) else None
-        for key in table if isinstance(table, dict) else ():
-            if key != "paths":
-                logger.warning("%s: [adapters] has no key `%s` (known: `paths`)", self.path, key)
-        if not isinstance(paths, list) or not all(isinstance(p, str) and p for p in paths):
-            raise ConfigError(
-                f"Invalid `adapters.paths` in {self.path}; expected a list of strings."
-            )
-        return [self.path.parent / os.path.expanduser(p) for p in paths]
+_LATER = {
+    "ProjectConfig": "projects",
+    "ProjectsConfig": "projects",
+    "Settings": "settings",
+    "TelegramSettings": "settings",
+    "unknown_tables": "checks",
+    "unreachable_aliases": "checks",
+}
 
 
-def load_config(path: Path | None = None) -> Config:
-    """Read the configuration. Raises `ConfigError` for a file that cannot be read or parsed."""
-    path = path or home_config_path()
-    try:
-        # A link that leads nowhere is a mistake, and not the same as no file.
-        if not path.exists() and not path.is_symlink():
-            return Config(path)
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"Config path {path} exists but is not a file.")
-        return Config(path, tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"Malformed TOML in {path}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"Failed to read config file {path}: it is not UTF-8 (byte {error.start}); "
-            "save it as UTF-8"
-        ) from error
-    except OSError as error:
-        why = error.strerror
-        if isinstance(error, FileNotFoundError):
-            why = f"it is a link to {os.readlink(path)}, which does not exist"
-        raise ConfigError(f"Failed to read config file {path}: {why}") from error
+def __getattr__(name: str) -> Any:
+    if name == "HOME_CONFIG_PATH":
+        return home_config_path()
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

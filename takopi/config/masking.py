@@ -25,8 +25,9 @@ def secret_values(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Itera
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from secret_values(value, (*path, key))
-        elif isinstance(value, str) and is_secret((*path, key)):
-            yield value
+        elif is_secret((*path, key)):
+            items = value if isinstance(value, list) else [value]
+            yield from (item for item in items if isinstance(item, str))
 
 
 def mask_tokens(text: str) -> str:

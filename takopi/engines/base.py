@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from takopi.model import EngineId, ResumeToken, TakopiEvent
+from takopi.model import CompletedEvent, EngineId, ResumeToken, StartedEvent, TakopiEvent
 
 
 class Runner(Protocol):
@@ -30,6 +30,62 @@ class Runner(Protocol):
     def is_resume_line(self, line: str) -> bool: ...
 
     def extract_resume(self, text: str | None) -> ResumeToken | None: ...
+
+
+class Run(Protocol):
+    """A run that somebody holds on to: its events, which end with ``outcome``, and a way to end it.
+
+    ``cancel`` ends the engine's whole process tree; the events still end with one ``completed``.
+    """
+
+    events: AsyncIterator[TakopiEvent]
+    outcome: CompletedEvent | None
+
+    async def cancel(self) -> None: ...
+
+
+def start_run(runner: Runner, prompt: str, resume: ResumeToken | None) -> Run:
+    """A run of any runner: of its own making if it has a ``start``, else around its iterator."""
+    start = getattr(runner, "start", None)
+    if start is not None:
+        run: Run = start(prompt, resume)
+        return run
+    return _IteratedRun(runner, prompt, resume)
+
+
+class _IteratedRun:
+    def __init__(self, runner: Runner, prompt: str, resume: ResumeToken | None) -> None:
+        self.outcome: CompletedEvent | None = None
+        self.events: AsyncIterator[TakopiEvent] = self._events(runner, prompt, resume)
+        self._cancelled = False
+        self._scope: anyio.CancelScope | None = None
+
+    async def cancel(self) -> None:
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _events(
+        self, runner: Runner, prompt: str, resume: ResumeToken | None
+    ) -> AsyncIterator[TakopiEvent]:
+        with anyio.CancelScope() as self._scope:
+            if self._cancelled:
+                self._scope.cancel()
+            events = runner.run(prompt, resume)
+            try:
+                async for event in events:
+                    if isinstance(event, StartedEvent):
+                        resume = event.resume
+                    elif isinstance(event, CompletedEvent):
+                        self.outcome = event
+                    yield event
+            finally:
+                close = getattr(events, "aclose", None)
+                if close is not None:
+                    await close()
+        if self.outcome is None and self._cancelled:
+            self.outcome = CompletedEvent(runner.engine, False, "", resume, "cancelled")
+            yield self.outcome
 
 
 @dataclass(frozen=True, slots=True)

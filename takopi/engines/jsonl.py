@@ -67,9 +67,9 @@ class AdapterRunner:
 
     # -- runs --------------------------------------------------------------------------------
 
-    def start(self, prompt: str, resume: ResumeToken | None = None) -> Run:
+    def start(self, prompt: str, resume: ResumeToken | None = None) -> AdapterRun:
         """A run as a handle. Nothing happens until its events are read."""
-        return Run(self, prompt, resume)
+        return AdapterRun(self, prompt, resume)
 
     def run(self, prompt: str, resume: ResumeToken | None = None) -> AsyncIterator[TakopiEvent]:
         """The same run as an iterator. Closing it early ends the run's whole process tree."""
@@ -100,7 +100,7 @@ def _directory(base: Path | None) -> Path:
         raise RunError(f"takopi's own working directory is gone: {error.strerror}") from error
 
 
-class Run:
+class AdapterRun:
     """One run: its ``events``, `cancel`, and the ``outcome`` once it is there.
 
     ``events`` can be read once; closing it early ends the run. Errors that keep a run from starting

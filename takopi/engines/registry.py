@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from takopi.adapters.adapter import Adapter
     from takopi.adapters.options import EngineOptions
     from takopi.adapters.request import CommandLine
-    from takopi.engines.jsonl import AdapterRunner
 
 logger = logging.getLogger(__name__)
 
@@ -317,14 +316,6 @@ def engine_entry(
 def engine_options(catalog: Catalog, config: Config, engine: str) -> EngineOptions:
     """The ``[engine]`` table checked against the adapter. Raises `ConfigError` or `SpecError`."""
     return _options(catalog.adapter(engine), config.engine_table(engine), config.path)
-
-
-def build_runner(config: Config, engine: str, catalog: Catalog | None = None) -> AdapterRunner:
-    """A runner for an adapter. Raises `TakopiError` for an unknown, broken or misconfigured one."""
-    from takopi.engines.jsonl import AdapterRunner
-
-    catalog = catalog or load_catalog(config)
-    return AdapterRunner(catalog.adapter(engine), engine_options(catalog, config, engine))
 
 
 def _wanted_default(registry: Registry, override: str | None) -> str | None:

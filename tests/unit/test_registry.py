@@ -14,7 +14,6 @@ from takopi.engines.backend import EngineBackend
 from takopi.engines.jsonl import AdapterRunner
 from takopi.engines.registry import (
     build_entries,
-    build_runner,
     default_engine_id,
     engine_entry,
     get_backend,
@@ -23,7 +22,7 @@ from takopi.engines.registry import (
     load_engines,
     load_registry,
 )
-from takopi.errors import ConfigError, SpecError
+from takopi.errors import ConfigError
 from takopi.model import ResumeToken
 from takopi.plugins import ADAPTERS_GROUP, ENGINE_GROUP, get_load_errors
 from tests.support.distributions import new_site
@@ -621,14 +620,6 @@ def test_one_engine_that_cannot_be_built_is_an_error(home, site):
     assert failure.value.diagnostics
     with pytest.raises(ConfigError, match=r"^Unknown engine 'beta'"):
         engine_entry(config, "beta")
-
-
-def test_a_runner_of_an_adapter(home):
-    config = home.config('[alpha]\nprofile = "me"')
-    assert build_runner(config, "alpha").options.values["profile"] == "me"
-    home.adapter("zulu", "x")
-    with pytest.raises(SpecError):
-        build_runner(config, "zulu")
 
 
 def test_every_built_in_engine_gets_a_runner(home, monkeypatch):
