@@ -24,7 +24,7 @@ from takopi.config.keys import (
     unset_value,
 )
 from takopi.config.store import exists
-from takopi.diagnostics import render_text
+from takopi.diagnostics import did_you_mean, render_text
 from takopi.engines.registry import load_registry
 from takopi.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, TakopiError
 
@@ -114,6 +114,12 @@ def _warn(path: Path) -> None:
     engines = load_registry(config).ids
     for warning in unknown_tables(config.settings, engines, config_path=path):
         print(render_text(warning), file=sys.stderr)
+    wanted = config.settings.default_engine
+    if wanted is not None and wanted not in engines:
+        advice = did_you_mean(wanted, engines) or "see `takopi adapters list`"
+        print(
+            f"warning: `default_engine`: there is no engine `{wanted}`; {advice}", file=sys.stderr
+        )
 
 
 def _try(work: Callable[[], int]) -> int:

@@ -67,9 +67,10 @@ def _checks() -> Iterator[Check]:
         config = load_config(path)
         _ = config.settings  # which is checked when it is first asked for
     except ConfigError as error:
-        yield Check("config", "error", _first_line(error), _rendered(error.diagnostics))
-        config = Config(path)  # engines and plugins can be checked all the same
+        yield _broken_config(path, error)
+        config, valid = Config(path), False  # engines and plugins can be checked all the same
     else:
+        valid = True
         yield from _config(config)
     try:
         registry = engines_of(config)
@@ -79,10 +80,19 @@ def _checks() -> Iterator[Check]:
     yield from _engines(config, registry)
     yield from _adapters(registry.catalog)
     yield from _plugins(registry)
-    yield from _projects(config, registry)
     yield _lock(config)
     yield _state_folder(config)
-    yield from _transport(config, registry)
+    if valid:
+        yield from _projects(config, registry)
+        yield from _transport(config, registry)
+
+
+def _broken_config(path: Path, error: ConfigError) -> Check:
+    problems = len(error.diagnostics)
+    if not problems:
+        return Check("config", "error", _first_line(error))
+    detail = f"{display_path(path)} has {problems} error{'s' if problems > 1 else ''}"
+    return Check("config", "error", detail, _rendered(error.diagnostics))
 
 
 def _config(config: Config) -> Iterator[Check]:

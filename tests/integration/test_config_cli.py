@@ -170,6 +170,13 @@ class TestSet:
         assert done.returncode == 0
         assert "did you mean `codex`?" in done.stderr
 
+    def test_an_unknown_default_engine_is_warned_about(self, home):
+        done = takopi(home, "config", "set", "default_engine", "codx")
+        assert done.returncode == 0
+        assert done.stderr == (
+            "warning: `default_engine`: there is no engine `codx`; did you mean `codex`?\n"
+        )
+
     def test_a_new_file_is_made_for_a_new_user(self, home):
         done = takopi(home, "config", "set", "default_engine", "codex")
         assert (done.returncode, done.stderr) == (0, "")
