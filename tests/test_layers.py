@@ -31,6 +31,7 @@ BASE = {
     "errors",
     "events",
     "ids",
+    "json_state",
     "lines",
     "logs",
     "model",
@@ -54,8 +55,9 @@ DEMO = "demo"  # a program of its own, which takopi starts like any other
 
 # Library -> the modules, or whole packages, that may import it.
 GATEKEEPERS = {
-    "httpx": set(),
+    "httpx": {"takopi.telegram.client"},
     "jmespath": {"takopi.adapters.syntax"},
+    "markdown_it": {"takopi.telegram"},
     "psutil": {"takopi.engines.process"},
     "pydantic": {
         *(f"takopi.adapters.{name}" for name in ("model", "options", "schema", "shape")),
@@ -74,7 +76,11 @@ SPAWNERS = re.compile(
     r"os\.(system|popen|fork|forkpty|exec\w+|spawn\w+|posix_spawn\w*)"
     r"|asyncio\.create_subprocess_\w+|anyio\.(open|run)_process|pty\.(fork|spawn)"
 )
-DISTRIBUTIONS = {"pydantic_core": "pydantic", "ruamel": "ruamel.yaml"}  # where the names differ
+DISTRIBUTIONS = {
+    "markdown_it": "markdown-it-py",
+    "pydantic_core": "pydantic",
+    "ruamel": "ruamel.yaml",
+}  # where the names differ
 
 Sources = dict[str, str]
 """Module name -> text. A package has the name of its ``__init__``: ``takopi.adapters``."""

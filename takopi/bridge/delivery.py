@@ -1,12 +1,16 @@
 """What a chat must be able to do for a run: post, edit and delete messages, and render its state.
 
-`Reply` is the bridge's own side of it: one run's place in a chat, where delivery never raises.
+`Reply` and `ProgressEdits` are the bridge's side of it: a place to answer in, where delivery never
+raises, and the edits of one message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
+
+import anyio
 
 from takopi.bridge.progress import ProgressState
 from takopi.logs import get_logger
@@ -163,3 +167,32 @@ class Reply:
         }
         known = {key: value for key, value in place.items() if value is not None}
         return RenderedMessage(message.text, {**known, **message.extra})
+
+
+class ProgressEdits:
+    """Shows the newest state, as fast as the chat takes it; what came between is skipped."""
+
+    def __init__(self, reply: Reply, render: Callable[[], RenderedMessage]) -> None:
+        self.delivered: RenderedMessage | None = None
+        self._reply = reply
+        self._render = render
+        self._changed = anyio.Event()
+
+    def wake(self) -> None:
+        """There is something new; never waits."""
+        self._changed.set()
+
+    async def work(self, ref: MessageRef) -> None:
+        """Edit until cancelled. Failures are logged; the next change is another try."""
+        while True:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            try:
+                message = self._render()
+            except Exception:
+                logger.exception("progress.render_failed")
+                continue
+            if message == self.delivered:
+                continue
+            if await self._reply.edit(ref, message, wait=False) is not None:
+                self.delivered = message

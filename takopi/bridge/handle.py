@@ -21,6 +21,7 @@ from takopi.bridge.delivery import (
     MessageId,
     MessageRef,
     Presenter,
+    ProgressEdits,
     RenderedMessage,
     Reply,
     ThreadId,
@@ -133,8 +134,6 @@ async def handle_message(
             await run.finished.wait()
         except anyio.get_cancelled_exc_class():
             run.interrupt()
-            with anyio.CancelScope(shield=True):
-                await run.finished.wait()
             raise
 
 
@@ -157,7 +156,7 @@ class _Run:
     finished: anyio.Event = field(default_factory=anyio.Event)
     reply: Reply = field(init=False)
     tracker: ProgressTracker = field(init=False)
-    edits: _ProgressEdits = field(init=False)
+    edits: ProgressEdits = field(init=False)
     started_at: float = field(init=False)
     # How it ended
     completed: CompletedEvent | None = None
@@ -173,7 +172,7 @@ class _Run:
             self.cfg.transport, incoming.channel_id, incoming.message_id, incoming.thread_id
         )
         self.tracker = ProgressTracker(engine=self.runner.engine)
-        self.edits = _ProgressEdits(self.reply, self._render_working)
+        self.edits = ProgressEdits(self.reply, self._render_working)
 
     def interrupt(self) -> None:
         """The program ends: end the run as well, and be quick about the rest."""
@@ -196,7 +195,10 @@ class _Run:
         try:
             with anyio.CancelScope(shield=True):
                 with self._work:
-                    await self._run_and_show()
+                    try:
+                        await self._run_and_show()
+                    except Exception as error:
+                        self._note_failure(error)
                 await self._deliver()
         finally:
             self.finished.set()
@@ -204,8 +206,8 @@ class _Run:
     # -- the run -----------------------------------------------------------------------------
 
     async def _run_and_show(self) -> None:
-        async with anyio.create_task_group() as group:
-            try:
+        try:
+            async with anyio.create_task_group() as group:
                 if self.ref is not None:
                     self.tasks[self.ref] = self.task
                 group.start_soon(self._obey_cancel)
@@ -214,13 +216,18 @@ class _Run:
                     group.start_soon(self.edits.work, self.ref)
                     if self.cfg.refresh_s is not None:
                         group.start_soon(self._refresh, self.cfg.refresh_s)
-                await self._follow()
-            finally:
-                self.task.done.set()
-                if self.ref is not None and self.tasks.get(self.ref) is self.task:
-                    del self.tasks[self.ref]
-            await anyio.lowlevel.checkpoint()  # a last turn for the edits
-            group.cancel_scope.cancel()
+                group.start_soon(self._follow)
+                await self.task.done.wait()
+                await anyio.lowlevel.checkpoint()  # a last turn for the edits
+                group.cancel_scope.cancel()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """The runner has ended: its session is free, and there is nothing left to cancel."""
+        self.task.done.set()
+        if self.ref is not None and self.tasks.get(self.ref) is self.task:
+            del self.tasks[self.ref]
 
     async def _obey_cancel(self) -> None:
         await self.task.cancel_requested.wait()
@@ -250,33 +257,38 @@ class _Run:
         logger.debug("progress.sent", message_id=shown.message_id)
 
     async def _follow(self) -> None:
-        """Read the runner's events to their end, however that comes."""
-        if self.task.cancel_requested.is_set():
-            return
+        """Read the runner's events to their end, however that comes.
+
+        In a task of its own: one that a runner leaves with open cancel scopes is good for nothing.
+        """
         try:
-            await self._read_events()
-        except anyio.get_cancelled_exc_class():
-            if self._work.cancel_called:
-                raise
-            # Nobody cancelled this run: a cancellation inside of the runner got out of it.
-            self.interrupted = True
-        except (Exception, BaseExceptionGroup) as error:
-            logger.exception("handle.runner_failed", engine=self.runner.engine)
+            # A task that is cancelled before it starts has its first step nevertheless.
             if not self._work.cancel_called:
-                self.error = error
-        else:
-            if self.completed is None and not self._work.cancel_called:
-                self.error = RuntimeError("runner finished without a completed event")
-                logger.error("handle.runner_failed", error=str(self.error))
+                await self._read_events()
+        except (Exception, BaseExceptionGroup) as error:
+            self._note_failure(error)
+        finally:
+            self._release()
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Remember why the run failed, unless it did because it was told to end."""
+        logger.exception("handle.runner_failed", engine=self.runner.engine)
+        if self.error is None and not self._work.cancel_called:
+            self.error = error
 
     async def _read_events(self) -> None:
-        events = aiter(self.runner.run(self._prompt(), self.resume))
-        try:
-            async for event in events:
-                if self.completed is None:
-                    await self._note(event)
-        finally:
-            await _close(events)
+        # Entered before the runner enters scopes of its own, which may be open when it is closed:
+        # then only a scope around them all can shield the closing.
+        with anyio.CancelScope() as guard:
+            events = aiter(self.runner.run(self._prompt(), self.resume))
+            try:
+                async for event in events:
+                    if self.completed is None:
+                        await self._note(event)
+            finally:
+                await _close(events, guard)
+        if self.completed is None and not self._work.cancel_called:
+            raise RuntimeError("runner finished without a completed event")
 
     def _prompt(self) -> str:
         lines = self.incoming.text.split("\n")
@@ -318,7 +330,7 @@ class _Run:
             logger.warning("handle.final.undelivered", seconds=_GOODBYE_S)
 
     def _render_completed(self, event: CompletedEvent) -> RenderedMessage:
-        answer = event.answer
+        said = answer = event.answer or ""
         if not event.ok and event.error:
             answer = f"{answer}\n\n{event.error}" if answer.strip() else event.error
         status = "done" if event.ok and answer.strip() else "error"
@@ -329,7 +341,7 @@ class _Run:
             "runner.completed",
             ok=event.ok,
             error=event.error,
-            answer_len=len(event.answer),
+            answer_len=len(said),
             elapsed_s=round(elapsed_s, 2),
             action_count=self.tracker.action_count,
             resume=resume.value if resume is not None else None,
@@ -344,6 +356,8 @@ class _Run:
             message = self._render_final("error", error_text(self.error), elapsed_s)
             logger.debug("handle.error.rendered", text=message.text)
             return message
+        # Neither an answer nor an error nor a request: the program ends, or a cancellation inside
+        # of the runner got out of it.
         cancelled = self.task.cancel_requested.is_set()
         logger.info("handle.cancelled" if cancelled else "handle.interrupted", elapsed_s=elapsed_s)
         label = "`cancelled`" if cancelled else "`interrupted`"
@@ -403,47 +417,18 @@ class _Run:
             return _render_plain(state, status, answer, elapsed_s)
 
 
-class _ProgressEdits:
-    """Shows the newest state, as fast as the chat takes it; what came between is skipped."""
-
-    def __init__(self, reply: Reply, render: Callable[[], RenderedMessage]) -> None:
-        self.delivered: RenderedMessage | None = None
-        self._reply = reply
-        self._render = render
-        self._changed = anyio.Event()
-
-    def wake(self) -> None:
-        """There is something new. Never waits."""
-        self._changed.set()
-
-    async def work(self, ref: MessageRef) -> None:
-        """Edit until cancelled. Failures are logged; the next change is another try."""
-        while True:
-            await self._changed.wait()
-            self._changed = anyio.Event()
-            try:
-                message = self._render()
-            except Exception:
-                logger.exception("progress.render_failed")
-                continue
-            if message == self.delivered:
-                continue
-            if await self._reply.edit(ref, message, wait=False) is not None:
-                self.delivered = message
-
-
-async def _close(events: AsyncIterator[TakopiEvent]) -> None:
-    """Close a runner's iterator, which must happen in the task that read it, even if cancelled."""
+async def _close(events: AsyncIterator[TakopiEvent], guard: anyio.CancelScope) -> None:
+    """Close what may be a generator, even if ``guard`` is in a scope that was cancelled."""
     aclose: Callable[[], Awaitable[Any]] | None = getattr(events, "aclose", None)
     if aclose is None:
         return
-    with anyio.move_on_after(_CLOSE_S, shield=True) as scope:
-        try:
-            await aclose()
-        except Exception:
-            logger.exception("handle.runner_close_failed")
-    if scope.cancelled_caught:
-        logger.warning("handle.runner_close_timed_out", seconds=_CLOSE_S)
+    guard.shield = True
+    guard.deadline = anyio.current_time() + _CLOSE_S
+    try:
+        await aclose()
+    finally:
+        if guard.cancel_called:
+            logger.warning("handle.runner_close_timed_out", seconds=_CLOSE_S)
 
 
 def error_text(error: BaseException) -> str:
