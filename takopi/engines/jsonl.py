@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import deque
@@ -22,10 +21,11 @@ from takopi.engines.process import Command, Process, spawn
 from takopi.engines.redact import redactor
 from takopi.errors import RunError
 from takopi.lines import Line, Oversized
+from takopi.logs import get_logger, log_pipeline
 from takopi.model import CompletedEvent, ResumeToken, StartedEvent, TakopiEvent
 from takopi.paths import get_run_base_dir
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How long lines may be translated before other tasks get a turn.
 _TURN_S = 0.004
@@ -173,7 +173,16 @@ class AdapterRun:
         command = Command((executable, *line.args), Path(request.cwd), line.env, line.stdin)
         process = await spawn(command)
         self.pid = process.pid
-        logger.info("run.process.started engine=%s pid=%s", runner.engine, process.pid)
+        resume = self._resume.value if self._resume is not None else None
+        logger.info(
+            "runner.start", engine=runner.engine, resume=resume, prompt_len=len(self._prompt)
+        )
+        shown = [
+            f"<prompt: {len(a)}>" if self._prompt and self._prompt in a else a for a in line.args
+        ]
+        logger.info("subprocess.spawn", cmd=executable, args=shown, pid=process.pid)
+        if line.stdin is not None:
+            logger.info("subprocess.stdin.send", pid=process.pid, bytes=len(line.stdin))
         return _Work(process, translator, options.timeout_s)
 
     async def _hold(self, token: ResumeToken) -> None:
@@ -245,6 +254,9 @@ class _Work:
         self._all_read = batch.ended
         if batch.stdout or batch.stderr:
             self._clock.output()
+        for raw in batch.stderr:
+            text = raw.decode("utf-8", "replace")
+            log_pipeline(logger, "subprocess.stderr", pid=self._process.pid, line=text)
         return [event for raw in batch.stderr for event in self._translator.stderr(raw)]
 
     def _translate(self) -> list[TakopiEvent]:
@@ -267,7 +279,7 @@ class _Work:
         if self._stopped is not None:
             return self._translator.finish(None, failure=self._stopped)
         process = self._process
-        logger.info("run.process.exited pid=%s rc=%s", process.pid, process.returncode)
+        logger.info("subprocess.exit", pid=process.pid, rc=process.returncode)
         process.release()
         return self._translator.finish(process.returncode)
 

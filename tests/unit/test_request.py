@@ -11,7 +11,7 @@ from takopi import logs
 from takopi.adapters.options import EngineOptions, resolve_options
 from takopi.adapters.request import MAX_ARGUMENT_BYTES, RunRequest, build_command, run_values
 from takopi.engines.jsonl import AdapterRunner
-from takopi.errors import RunError
+from takopi.errors import ConfigError, RunError
 from tests.support.adapters import adapter_from
 from tests.support.fake import EVENTS
 
@@ -194,11 +194,18 @@ def test_an_argument_that_is_not_the_prompts_fault():
 
 
 @pytest.mark.parametrize("name", ["TAKOPI__TOKEN", "takopi__transports__telegram__bot_token"])
-def test_settings_of_takopi_cannot_be_given_to_an_engine(name, caplog, monkeypatch):
+def test_settings_of_takopi_cannot_be_given_to_an_engine(name):
+    with pytest.raises(
+        ConfigError, match=rf"Invalid `acme.env.{name}` in .*reach no engine"
+    ) as caught:
+        build(table={"env": {name: "hunter2", "MINE": "1"}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_adapter_cannot_set_settings_of_takopi_either(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("takopi"), "propagate", True)
-    env = build("env: {set: {Takopi__X: y}}", table={"env": {name: "hunter2", "MINE": "1"}}).env
-    assert env == {"MINE": "1"}
-    assert name in caplog.text
+    assert build("env: {set: {Takopi__X: hunter2, MINE: '1'}}").env == {"MINE": "1"}
+    assert "Takopi__X" in caplog.text
     assert "hunter2" not in caplog.text
 
 
@@ -226,7 +233,7 @@ async def test_the_environment_of_a_real_engine(tmp_path, monkeypatch):
     )
     engine.chmod(0o755)
     adapter = adapter_from(f"command: {engine}\n{EVENTS}")
-    table = {"env": {"MINE": "1", "TAKOPI__C": "t"}}
+    table = {"env": {"MINE": "1"}}
     options = resolve_options(
         adapter.id, adapter.spec.options, adapter.options_read, table, "takopi.toml"
     )
