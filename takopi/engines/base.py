@@ -128,6 +128,12 @@ class SessionLock:
     def release(self) -> None:
         self._semaphore.release()
 
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
 
 # Keyed by engine and token, not held by runners: a configuration reload replaces runners while
 # their runs go on. Weak: an idle session costs nothing.
