@@ -416,10 +416,12 @@ def _start(command: Command) -> tuple[subprocess.Popen[bytes], _Pipes]:
             env=dict(command.env),
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:
+    except BaseException as error:
         for fd in ours:
             os.close(fd)
-        raise RunError(_reason(command, error)) from error
+        if isinstance(error, OSError | ValueError):
+            raise RunError(_reason(command, error)) from error
+        raise
     finally:
         for fd in theirs:
             os.close(fd)
