@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.command_line import SCRIPTS, environment, takopi
 
-ENGINE = '''
+ENGINE = """
 import anyio
 from takopi.engines.backend import EngineBackend
 from takopi.model import CompletedEvent, ResumeToken, StartedEvent
@@ -41,7 +41,7 @@ class Coded:
 
 
 BACKEND = EngineBackend("coded", lambda config, path: Coded(config), cli_cmd="sh")
-'''
+"""
 
 
 @pytest.fixture
