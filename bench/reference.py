@@ -13,6 +13,7 @@ from jmespath import functions as library
 from bench.streams import builtin_catalog
 from takopi.adapters import expressions, rules
 from takopi.adapters.adapter import Adapter
+from takopi.adapters.code import called
 from takopi.adapters.functions import FUNCTIONS, EvaluationError, Function
 from takopi.adapters.jmes import Expression, compile_expression, is_true
 from takopi.adapters.rules import Rule, RuleSet, matcher
@@ -65,7 +66,7 @@ def _interpreted(text: str, functions: Mapping[str, Function] | None = None) -> 
         except _FAILURES as error:
             raise EvaluationError(str(error)) from error
 
-    return Expression(text, checked.ast, evaluate, can_fail=True, constant=checked.constant)
+    return Expression(text, checked.ast, called(evaluate), can_fail=True, constant=checked.constant)
 
 
 def _one_by_one(found: Sequence[Rule]) -> RuleSet:

@@ -72,10 +72,17 @@ def _base(base_dir: Path | str | None) -> str | None:
     """The absolute base directory without a final slash; None if the process's own is gone."""
     if base_dir is None:
         base_dir = _run_base_dir.get()
+    if type(base_dir) is str and base_dir.startswith("/"):
+        return _normal(base_dir)
     try:
         return os.path.abspath(base_dir) if base_dir is not None else os.getcwd()
     except FileNotFoundError:
         return None
+
+
+@lru_cache(maxsize=64)
+def _normal(base: str) -> str:
+    return os.path.abspath(base)
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from takopi.adapters.jmes import is_true
 from takopi.adapters.rules import ActionPlan
 from takopi.adapters.scope import Scope
 from takopi.adapters.template import as_text
-from takopi.model import Action, ActionEvent, ActionPhase
+from takopi.model import ACTION_PHASES, Action, ActionEvent, ActionPhase
 from takopi.paths import relativize_path
 
 # Actions whose kind, title and detail a later phase inherits. Beyond that the oldest are forgotten:
@@ -35,32 +35,37 @@ class Actions:
     def event(self, plan: ActionPlan, node: Any) -> ActionEvent:
         """What a rule's ``action`` says about ``node``."""
         scope = self._scope
-        action_id = plan.id.evaluate(node, scope)
+        action_id, phase, kind, title, name, given, changes, exit_code, ok, extra = (
+            plan.values.evaluate(node, scope)
+        )
         if type(action_id) is not str:
             action_id = as_text(action_id)
-        phase = self._phase(plan, node, has_id=bool(action_id))
+        if phase not in ACTION_PHASES:
+            phase = "completed" if plan.ends or not action_id else "started"
         before = self._open.get(action_id) or self._closed.get(action_id)
-        kind = title = ""
-        if plan.kind is not None:
-            kind = text_of(plan.kind.evaluate(node, scope))
-        if plan.title is not None:
-            title = text_of(plan.title.evaluate(node, scope))
+        kind = text_of(kind) if kind is not None else ""
+        title = text_of(title) if title is not None else ""
         detail = dict(before.detail) if before is not None else {}
-        if plan.detail is not None:
-            extra = plan.detail.evaluate(node, scope)
-            if isinstance(extra, dict):
-                detail.update(extra)
-        if plan.changes is not None:
-            changes = _changes(plan.changes.evaluate(node, scope))
-            if changes:
-                detail["changes"] = changes
-        if plan.tool_name is not None:
-            kind, title = self._tool(plan, node, kind, title, detail, before)
+        if type(extra) is dict:
+            detail.update(extra)
+        if changes is not None and (changes := _changes(changes)):
+            detail["changes"] = changes
+        if type(name) is str and name:
+            kind, title = self._tool(name, given, kind, title, detail, before)
         if before is not None:
             kind, title = kind or before.kind, title or before.title
         kind = kind or "note"
         title = title or _paths(detail, scope.run.get("cwd")) or kind
-        ok = self._ok(plan, node, phase, kind, detail)
+        if exit_code is not None:
+            exit_code = _number(exit_code)
+            if exit_code is not None:
+                detail["exit_code"] = exit_code
+        if phase != "completed":
+            ok = None
+        elif exit_code:
+            ok = False
+        else:
+            ok = is_true(ok) if ok is not None else kind != "warning"
         action = Action(action_id or self._next_id(kind), kind, title, detail)
         if action_id:
             self._remember(action, phase)
@@ -75,29 +80,15 @@ class Actions:
         """Something the runner itself noticed and that is no problem yet."""
         return ActionEvent(self._engine, Action(self._next_id("note"), "note", text), "updated")
 
-    def _phase(self, plan: ActionPlan, node: Any, *, has_id: bool) -> ActionPhase:
-        written = plan.phase.evaluate(node, self._scope) if plan.phase is not None else None
-        if written == "started":
-            return "started"
-        if written == "updated":
-            return "updated"
-        if written == "completed" or plan.ok is not None or plan.exit_code is not None:
-            return "completed"
-        return "started" if has_id else "completed"
-
     def _tool(
         self,
-        plan: ActionPlan,
-        node: Any,
+        name: str,
+        given: Any,
         kind: str,
         title: str,
         detail: dict[str, Any],
         before: Action | None,
     ) -> tuple[str, str]:
-        name = plan.tool_name.evaluate(node, self._scope) if plan.tool_name is not None else None
-        if not isinstance(name, str) or not name:
-            return kind, title
-        given = plan.tool_input.evaluate(node, self._scope)
         view = self._tools.view(name, given, self._scope)
         if view.paths and "changes" not in detail:
             detail["changes"] = [{"path": path, "kind": "update"} for path in view.paths]
@@ -105,21 +96,6 @@ class Actions:
             # A tool's end that repeats the name only: the start's title says more.
             return kind or view.kind, title
         return kind or view.kind, title or mend(view.title)
-
-    def _ok(
-        self, plan: ActionPlan, node: Any, phase: ActionPhase, kind: str, detail: dict[str, Any]
-    ) -> bool | None:
-        exit_code = None
-        if plan.exit_code is not None:
-            exit_code = _number(plan.exit_code.evaluate(node, self._scope))
-        if exit_code is not None:
-            detail["exit_code"] = exit_code
-        if phase != "completed":
-            return None
-        if exit_code:
-            return False
-        written = plan.ok.evaluate(node, self._scope) if plan.ok is not None else None
-        return is_true(written) if written is not None else kind != "warning"
 
     def _remember(self, action: Action, phase: ActionPhase) -> None:
         known, limit = self._open, MAX_OPEN_ACTIONS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from takopi.adapters.expressions import Value
+from takopi.adapters.code import Value
 from takopi.adapters.jmes import Expression
 from takopi.adapters.model import AdapterSpec
 from takopi.adapters.resume import ResumeFormat

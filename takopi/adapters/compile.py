@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from takopi.adapters import checks
 from takopi.adapters.adapter import Adapter, Argument, EnvPlan, Hint, SessionPlan
 from takopi.adapters.backtracking import EXPONENTIAL_HELP, exponential_part
+from takopi.adapters.code import Value, constant
 from takopi.adapters.document import Parents, load_document
-from takopi.adapters.expressions import NULL, REGEX_HELP, ExpressionCompiler, Value, constant
+from takopi.adapters.expressions import NULL, REGEX_HELP, ExpressionCompiler
 from takopi.adapters.model import AdapterSpec
 from takopi.adapters.resume import ResumeFormat, build_regex
 from takopi.adapters.rules import (
@@ -349,11 +350,11 @@ class _Build:
             place=place,
             match=self._match(match) if match is not None else {},
             condition=condition,
-            set=tuple((name, value.evaluate) for name, value in sets),
-            append=tuple((name, value.evaluate) for name, value in appends),
+            set=tuple(sets),
+            append=tuple(appends),
             action=plan,
             complete=outcome,
-            each=each.evaluate if each is not None else None,
+            each=each,
             rules=self._rules(below.items, (*path, "rules")) if below is not None else None,
             values=tuple(written),
             inherited=node.source is not self.root.source,

@@ -76,15 +76,15 @@ def _values(rule: Rule, node: Any, scope: Scope, indent: str) -> Iterator[str]:
 
 def _advance(rule: Rule, node: Any, scope: Scope) -> None:
     """Do to the copied state what the rule does, so that the items of `each` see it."""
-    scope.state.update([(name, evaluate(node, scope)) for name, evaluate in rule.set])
-    for name, evaluate in rule.append:
-        value = evaluate(node, scope)
+    scope.state.update([(name, value.evaluate(node, scope)) for name, value in rule.set])
+    for name, written in rule.append:
+        value = written.evaluate(node, scope)
         if value is not None:
             scope.state[name] = as_text(scope.state.get(name)) + as_text(value)
 
 
 def _items(rule: Rule, rules: RuleSet, node: Any, scope: Scope, indent: str) -> Iterator[str]:
-    items = rule.each(node, scope) if rule.each is not None else None
+    items = rule.each.evaluate(node, scope) if rule.each is not None else None
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from takopi.adapters.code import Code, Value, Writer, constant
 from takopi.adapters.functions import FUNCTIONS, EvaluationError
-from takopi.adapters.jmes import Evaluator, Expression, compile_expression
+from takopi.adapters.jmes import Expression, compile_expression
 from takopi.adapters.lint import accesses, calls, lint
 from takopi.adapters.scope import Place, Scope
 from takopi.adapters.source import Node, comment_after, format_path
@@ -35,18 +34,6 @@ _PLACE_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """A compiled value. ``evaluate(node, scope)`` never raises; a failed expression is null."""
-
-    evaluate: Evaluator
-    constant: bool
-
-    def literal(self) -> Any:
-        """The value of a constant."""
-        return self.evaluate(None, Scope())
-
-
-@dataclass(frozen=True, slots=True)
 class Read:
     """A field of ``options()``, ``state()`` or ``run()`` that an expression reads."""
 
@@ -56,12 +43,7 @@ class Read:
     path: str
 
 
-NULL = Value(lambda node, scope: None, True)
-
-
-def constant(value: Any) -> Value:
-    """A value that is the same for every line."""
-    return Value(lambda node, scope: value, True)
+NULL = constant(None)
 
 
 class ExpressionCompiler:
@@ -120,23 +102,24 @@ class ExpressionCompiler:
         ]
         if all(v.constant for _, v in parts):
             return constant({k: v.literal() for k, v in parts})
-        evaluators = tuple((k, v.evaluate) for k, v in parts)
 
-        def evaluate(current: Any, scope: Scope) -> Any:
-            return {key: value(current, scope) for key, value in evaluators}
+        def write(writer: Writer, here: str) -> Code:
+            codes = [(writer.name(key), value.write(writer, here)) for key, value in parts]
+            items = ", ".join(f"{key}: {code.text}" for key, code in codes)
+            return Code(writer.let(f"{{{items}}}"))
 
-        return Value(evaluate, False)
+        return Value(write)
 
     def _tree_list(self, node: Node, path: Path, where: str) -> Value:
         parts = [self.mapping(item, (*path, i), where) for i, item in enumerate(node.items)]
         if all(v.constant for v in parts):
             return constant([v.literal() for v in parts])
-        evaluators = tuple(v.evaluate for v in parts)
 
-        def evaluate(current: Any, scope: Scope) -> Any:
-            return [value(current, scope) for value in evaluators]
+        def write(writer: Writer, here: str) -> Code:
+            codes = [value.write(writer, here) for value in parts]
+            return Code(writer.let(f"[{', '.join(code.text for code in codes)}]"))
 
-        return Value(evaluate, False)
+        return Value(write)
 
     def _template(self, node: Node, text: str, path: Path, where: str) -> Value:
         try:
@@ -166,12 +149,15 @@ class ExpressionCompiler:
 
     @staticmethod
     def _joined(parts: list[Value]) -> Value:
-        evaluators = tuple(p.evaluate for p in parts)
+        def write(writer: Writer, here: str) -> Code:
+            codes = [part.write(writer, here) for part in parts]
+            show = writer.name(as_text)
+            texts = (
+                code.text if type(code.value) is str else f"{show}({code.text})" for code in codes
+            )
+            return Code(writer.let(f"{writer.name(''.join)}(({', '.join(texts)},))"))
 
-        def evaluate(current: Any, scope: Scope) -> Any:
-            return "".join([as_text(part(current, scope)) for part in evaluators])
-
-        return Value(evaluate, all(p.constant for p in parts))
+        return Value(write, all(part.constant for part in parts))
 
     def _expression(self, node: Node, text: str, offset: int, path: Path, where: str) -> Value:
         try:
@@ -192,7 +178,7 @@ class ExpressionCompiler:
         self._note_reads(node, found, offset, path)
         place = Place(node.source.file, node.span.line, format_path(path))
         self.compiled.append((place, expression))
-        return Value(_guarded(expression, place), expression.constant)
+        return _guarded(expression, place)
 
     def _note_traps(self, node: Node, text: str, offset: int, path: Path) -> None:
         for trap in lint(text, tokens(text)):
@@ -263,17 +249,21 @@ def _parses(text: str) -> bool:
     return True
 
 
-def _guarded(expression: Expression, place: Place) -> Evaluator:
-    """The expression's evaluator; where it can fail, a failure is reported and gives null."""
-    evaluate: Callable[[Any, Scope], Any] = expression.evaluate
+def _guarded(expression: Expression, place: Place) -> Value:
+    """The expression; where it can fail, a failure is reported and gives null."""
     if not expression.can_fail:
-        return evaluate
+        return expression
 
-    def guarded(current: Any, scope: Scope) -> Any:
-        try:
-            return evaluate(current, scope)
-        except EvaluationError as error:
-            scope.failed(place, error)
-            return None
+    def failed(scope: Scope, error: EvaluationError) -> None:
+        scope.failed(place, error)
 
-    return guarded
+    def write(writer: Writer, here: str) -> Code:
+        found, caught = writer.variable(), writer.name(EvaluationError)
+        with writer.block(guard=True) as block:
+            code = expression.write(writer, here)
+            writer.add(f"{found} = {code.text}")
+        writer.place("try:", block)
+        writer.add(f"except {caught} as error:", f" {found} = {writer.name(failed)}(scope, error)")
+        return Code(found)
+
+    return Value(write)

@@ -45,6 +45,7 @@ class Function:
     ``references``  positions of arguments that must be ``&expression``; passed as callables
     ``bind``        the last argument must be a literal string; `bind` makes the implementation for
                     the other arguments from it, and raises `re.error` if it is no good
+    ``on_text``     the same for one argument that is a string, which never fails
     """
 
     name: str
@@ -59,6 +60,7 @@ class Function:
     attribute: str | None = None
     references: frozenset[int] = frozenset()
     bind: Callable[[str], Implementation] | None = None
+    on_text: Implementation | None = None
 
 
 def type_name(value: Any) -> str:
@@ -96,7 +98,9 @@ def _require_array(name: str, value: Any) -> None:
 
 def _require_numbers(name: str, value: Any) -> None:
     _require_array(name, value)
-    _require(name, "an array of numbers", NUMBERS, *value)
+    for item in value:
+        if type(item) not in NUMBERS:
+            raise _unwanted(name, "an array of numbers", item)
 
 
 def _require_sortable(name: str, value: Any) -> None:
@@ -164,8 +168,11 @@ def _starts_with(subject: Any, prefix: Any) -> bool:
 def _join(glue: Any, values: Any) -> str:
     _require("join", "a string to join with", _STRINGS, glue)
     _require_array("join", values)
-    _require("join", "an array of strings", _STRINGS, *values)
-    return str(glue.join(values))
+    try:
+        return str(glue.join(values))
+    except TypeError:
+        _require("join", "an array of strings", _STRINGS, *values)
+        raise
 
 
 def _keys(value: Any) -> list[Any]:
@@ -379,6 +386,10 @@ def _relpath(scope: Scope, value: Any) -> str | None:
     if value is None:
         return None
     _require("relpath", "a string", _STRINGS, value)
+    return _short_path(scope, value)
+
+
+def _short_path(scope: Scope, value: str) -> str:
     return relativize_path(value, base_dir=scope.run.get("cwd"))
 
 
@@ -386,6 +397,10 @@ def _relcommand(scope: Scope, value: Any) -> str | None:
     if value is None:
         return None
     _require("relcommand", "a string", _STRINGS, value)
+    return _short_command(scope, value)
+
+
+def _short_command(scope: Scope, value: str) -> str:
     return relativize_command(_unwrap_shell(value), base_dir=scope.run.get("cwd"))
 
 
@@ -423,7 +438,7 @@ _BUILT_IN: Final = (
     Function("floor", "floor(number)", 1, 1, _floor),
     Function("join", "join(glue, list)", 2, 2, _join),
     Function("keys", "keys(object)", 1, 1, _keys),
-    Function("length", "length(value)", 1, 1, _length),
+    Function("length", "length(value)", 1, 1, _length, on_text=len),
     Function("map", "map(&expression, list)", 2, 2, _map, references=frozenset({0})),
     Function("max", "max(list)", 1, 1, _max),
     Function("max_by", "max_by(list, &expression)", 2, 2, _max_by, references=frozenset({1})),
@@ -438,7 +453,7 @@ _BUILT_IN: Final = (
     Function("sum", "sum(numbers)", 1, 1, _sum),
     Function("to_array", "to_array(value)", 1, 1, _to_array, can_fail=False),
     Function("to_number", "to_number(value)", 1, 1, _to_number, can_fail=False),
-    Function("to_string", "to_string(value)", 1, 1, _to_string),
+    Function("to_string", "to_string(value)", 1, 1, _to_string, on_text=str),
     Function("type", "type(value)", 1, 1, type_name, can_fail=False),
     Function("values", "values(object)", 1, 1, _values),
 )
@@ -463,7 +478,14 @@ def _on_string(
     usage: str, method: Callable[..., Any], min_args: int = 1, max_args: int | None = None
 ) -> Function:
     name = usage.partition("(")[0]
-    return Function(name, usage, min_args, max_args or min_args, _string_method(name, method))
+    return Function(
+        name,
+        usage,
+        min_args,
+        max_args or min_args,
+        _string_method(name, method),
+        on_text=method if min_args == 1 and method is not str.split else None,
+    )
 
 
 _OWN: Final = (
@@ -491,9 +513,27 @@ _OWN: Final = (
         pure=False,
         places=frozenset({"session.create"}),
     ),
-    Function("text", "text(value)", 1, 1, _text, can_fail=False),
-    Function("relpath", "relpath(string)", 1, 1, _relpath, pure=False, scoped=True),
-    Function("relcommand", "relcommand(string)", 1, 1, _relcommand, pure=False, scoped=True),
+    Function("text", "text(value)", 1, 1, _text, can_fail=False, on_text=str),
+    Function(
+        "relpath",
+        "relpath(string)",
+        1,
+        1,
+        _relpath,
+        pure=False,
+        scoped=True,
+        on_text=_short_path,
+    ),
+    Function(
+        "relcommand",
+        "relcommand(string)",
+        1,
+        1,
+        _relcommand,
+        pure=False,
+        scoped=True,
+        on_text=_short_command,
+    ),
     Function("capture", "capture(string, 'regex')", 2, 2, _capture, bind=_bind_capture),
     _on_string("parse_json(string)", _parse_json),
     _on_string("split(string, separator?)", str.split, 1, 2),

@@ -1,159 +1,149 @@
 """What JMESPath does with lists and objects: projections, filters, indexes, selections.
 
-Each function compiles one kind of node of the tree, its children compiled before.
+Each function writes the code of one kind of node of the tree; ``emit`` writes that of its children.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-from takopi.adapters.code import Code, Evaluator, joined
-from takopi.adapters.functions import NUMBERS
-from takopi.adapters.scope import Scope
+from takopi.adapters.code import Block, Code, Writer, joined
 from takopi.adapters.syntax import Node
 
+Emit: TypeAlias = Callable[[Node, str], Code]
 
-def projection(node: Node, codes: list[Code]) -> Code:
+
+def projection(w: Writer, emit: Emit, node: Node, here: str) -> Code:
     """``a[*].b``, ``a[].b``: the body for every item of a list, nulls dropped."""
-    base, body = codes
-    items, run = base.run, body.run
-
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not list:
-            return None
-        return [value for item in found if (value := run(item, scope)) is not None]
-
-    return _mapped(project, base, body)
+    base, body = node["children"]
+    items = emit(base, here)
+    return _loop(w, emit, items, f"type({items.text}) is list", items.text, body)
 
 
-def value_projection(node: Node, codes: list[Code]) -> Code:
+def value_projection(w: Writer, emit: Emit, node: Node, here: str) -> Code:
     """``a.*.b``: the body for every value of an object, nulls dropped."""
-    base, body = codes
-    items, run = base.run, body.run
-
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not dict:
-            return None
-        return [value for item in found.values() if (value := run(item, scope)) is not None]
-
-    return _mapped(project, base, body)
+    base, body = node["children"]
+    items = emit(base, here)
+    return _loop(w, emit, items, f"type({items.text}) is dict", f"{items.text}.values()", body)
 
 
-def filter_projection(node: Node, codes: list[Code]) -> Code:
+def filter_projection(w: Writer, emit: Emit, node: Node, here: str) -> Code:
     """``a[?condition].b``: the body for every item that the condition is true of, nulls dropped."""
-    base, body, condition = codes
-    items, run, test = base.run, body.run, condition.run
-    if condition.is_current and body.is_current:
-        return _mapped(_true_items(items), base)
+    base, body, condition = node["children"]
+    items = emit(base, here)
+    return _loop(w, emit, items, f"type({items.text}) is list", items.text, body, condition)
 
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not list:
-            return None
-        return [
-            value
-            for item in found
-            # `is_true`, without a call
-            if ((true := test(item, scope)) or type(true) in NUMBERS)
-            and (value := run(item, scope)) is not None
-        ]
 
-    def first(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        for item in found if type(found) is list else ():
-            true = test(item, scope)
-            if true or type(true) in NUMBERS:
-                value = run(item, scope)
-                if value is not None:
-                    return value
+def first_of_filter(w: Writer, emit: Emit, node: Node, here: str) -> Code | None:
+    """``a[?condition].b | [0]``: stops at the first. None where an item behind it could fail."""
+    base, body, condition = node["children"]
+    mark = w.mark()
+    items = emit(base, here)
+    items.fails, fails = False, items.fails
+    fits = f"type({items.text}) is list"
+    code = _loop(w, emit, items, fits, items.text, body, condition, first=True)
+    if code.fails:
+        w.undo(mark)
         return None
-
-    code = _mapped(project, base, body, condition)
-    if not (body.fails or condition.fails):
-        code.first = first
+    code.fails = fails
     return code
 
 
-def _true_items(items: Evaluator) -> Evaluator:
-    """``[?@]``, with which sums and joins leave out what is absent."""
-
-    def project(node: Any, scope: Scope) -> Any:
-        found = items(node, scope)
-        if type(found) is not list:
-            return None
-        return [item for item in found if item or type(item) in NUMBERS]
-
-    return project
-
-
-def _mapped(run: Evaluator, base: Code, *bodies: Code) -> Code:
-    return joined(run, base, *bodies, local=base.local)
-
-
-def flatten(node: Node, codes: list[Code]) -> Code:
-    run = codes[0].run
-
-    def flatten(node: Any, scope: Scope) -> Any:
-        found = run(node, scope)
-        if type(found) is not list:
-            return None
-        merged: list[Any] = []
-        for item in found:
-            if type(item) is list:
-                merged.extend(item)
-            else:
-                merged.append(item)
-        return merged
-
-    return joined(flatten, *codes)
-
-
-def slice_of(part: slice) -> Code:
-    return Code(lambda node, scope: node[part] if type(node) is list else None)
-
-
-def index_of(node: Node) -> Code:
-    position = node["value"]
-
-    def index(node: Any, scope: Scope) -> Any:
-        if type(node) is not list:
-            return None
-        try:
-            return node[position]
-        except IndexError:
-            return None
-
-    return Code(index, index=position)
+def _loop(
+    w: Writer,
+    emit: Emit,
+    items: Code,
+    fits: str,
+    iterated: str,
+    body: Node,
+    condition: Node | None = None,
+    *,
+    first: bool = False,
+) -> Code:
+    found, item = w.variable(), w.variable()
+    parts = [items]
+    keep = (f"{found} = ", "break") if first else (f"{found}.append(", "")
+    with w.block() as loop:
+        test = emit(condition, item) if condition is not None else None
+        with w.block() as kept:
+            if test is not None and test.tests_text is not None:
+                w.texts.add(test.tests_text)
+            value = emit(body, item)
+            store = f"{keep[0]}{value.text}" if first else f"{keep[0]}{value.text})"
+            if not (test is not None and value.text == test.text == item):
+                w.add(f"if {value.text} is not None:")
+                store = f" {store}"
+            w.add(store)
+            if first:
+                w.add(f"{' ' * (store[0] == ' ')}break")
+        w.place(f"if {test.true}:" if test is not None else None, kept)
+        parts += [value] if test is None else [value, test]
+    with w.block() as fitting:
+        if not first:
+            w.add(f"{found} = []")
+        w.place(f"for {item} in {iterated}:", loop)
+    w.add(f"{found} = None")
+    w.place(f"if {fits}:", fitting)
+    return joined(found, *parts, local=items.local)
 
 
-def multi_select_list(node: Node, codes: list[Code]) -> Code:
-    runs = tuple(code.run for code in codes)
-    names = [
-        code.path[0] for code in codes if code.root is None and code.path and not code.path[1:]
-    ]
-    plain = len(names) == len(codes)  # [a, b, c]
-
-    def select(node: Any, scope: Scope) -> Any:
-        if plain and type(node) is dict:
-            return list(map(node.get, names))
-        return None if node is None else [run(node, scope) for run in runs]
-
-    return joined(select, *codes, local=True)  # null of null
+def flatten(w: Writer, emit: Emit, node: Node, here: str) -> Code:
+    """``a[]``: a list whose lists are replaced by their items."""
+    code = emit(node["children"][0], here)
+    return joined(w.let(f"{w.name(_flat)}({code.text})"), code)
 
 
-def multi_select_dict(node: Node, codes: list[Code]) -> Code:
-    pairs = tuple(
-        zip((pair["value"] for pair in node["children"]), (c.run for c in codes), strict=True)
-    )
+def _flat(value: Any) -> list[Any] | None:
+    if type(value) is not list:
+        return None
+    merged: list[Any] = []
+    for item in value:
+        if type(item) is list:
+            merged.extend(item)
+        else:
+            merged.append(item)
+    return merged
 
-    def select(node: Any, scope: Scope) -> Any:
-        if node is None:
-            return None
-        selected = {}
-        for name, run in pairs:  # before Python 3.12 a comprehension is one call more
-            selected[name] = run(node, scope)
-        return selected
 
-    return joined(select, *codes, local=True)  # null of null
+def slice_of(w: Writer, emit: Emit, node: Node, here: str) -> Code:
+    """``[1:3]`` of the current node."""
+    part = w.name(slice(*node["children"]))
+    return Code(w.let(f"{here}[{part}] if type({here}) is list else None"))
+
+
+def index_of(w: Writer, emit: Emit, node: Node, here: str) -> Code:
+    """``[0]`` of the current node."""
+    at: int = node["value"]
+    needed = w.name(at + 1 if at >= 0 else -at)
+    there = f"type({here}) is list and len({here}) >= {needed}"
+    return Code(w.read(here, f"{here}[{w.name(at)}] if {there} else None", f"[{at}]"))
+
+
+def multi_select_list(w: Writer, emit: Emit, node: Node, here: str) -> Code:
+    """``[a, b]``: null of null."""
+    with w.block(guard=True) as block:
+        codes = [emit(child, here) for child in node["children"]]
+    return _selected(w, here, f"[{', '.join(code.text for code in codes)}]", codes, block)
+
+
+def multi_select_dict(w: Writer, emit: Emit, node: Node, here: str) -> Code:
+    """``{a: b}``: null of null."""
+    pairs = node["children"]
+    with w.block(guard=True) as block:
+        codes = [emit(pair["children"][0], here) for pair in pairs]
+    items = (f"{w.name(p['value'])}: {c.text}" for p, c in zip(pairs, codes, strict=True))
+    return _selected(w, here, f"{{{', '.join(items)}}}", codes, block)
+
+
+def _selected(w: Writer, here: str, text: str, codes: list[Code], block: Block) -> Code:
+    """What cannot fail may be computed although it is not needed."""
+    if any(code.fails for code in codes):
+        found = w.variable()
+        w.add(f"{found} = None")
+        block.lines.append(f"{found} = {text}")
+        w.place(f"if {here} is not None:", block)
+    else:
+        w.place(None, block)
+        found = w.let(f"None if {here} is None else {text}")
+    return joined(found, *codes, local=True)

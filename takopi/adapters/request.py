@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from takopi.adapters.adapter import Adapter, Argument
-from takopi.adapters.expressions import Value
+from takopi.adapters.code import Value
 from takopi.adapters.jmes import is_true
 from takopi.adapters.options import EngineOptions
 from takopi.adapters.scope import Scope

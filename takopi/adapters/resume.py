@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from takopi.adapters.expressions import Value
+from takopi.adapters.code import Value
 from takopi.adapters.scope import Scope
 
 # What validation renders: the three shapes of token that the CLIs of this field use.

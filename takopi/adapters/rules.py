@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from takopi.adapters.expressions import Value
-from takopi.adapters.jmes import Evaluator, is_true
+from takopi.adapters.code import Value, group, is_true, stores, variable
+from takopi.adapters.expressions import NULL
 from takopi.adapters.scope import Place, Scope
 
 MatchPath: TypeAlias = tuple[str, ...]
@@ -44,6 +44,24 @@ class ActionPlan:
     exit_code: Value | None
     ok: Value | None
     detail: Value | None
+    values: Value = field(init=False)  # all of them, in the order of the fields
+    ends: bool = field(init=False)  # it says how the action went: so that is over
+
+    def __post_init__(self) -> None:
+        written = (
+            self.id,
+            self.phase,
+            self.kind,
+            self.title,
+            self.tool_name,
+            self.tool_input,
+            self.changes,
+            self.exit_code,
+            self.ok,
+            self.detail,
+        )
+        self.values = group([value or NULL for value in written])
+        self.ends = self.ok is not None or self.exit_code is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +72,12 @@ class OutcomePlan:
     error: Value | None
     usage: Value | None
     ok: Value | None
+    values: Value = field(init=False)  # all of them, in the order of the fields
+
+    def __post_init__(self) -> None:
+        answer = self.answer or variable("answer")
+        error, usage = self.error or variable("error"), self.usage or variable("usage")
+        self.values = group([answer, error, usage, self.ok or NULL])
 
 
 @dataclass(slots=True, eq=False)
@@ -63,19 +87,21 @@ class Rule:
     place: Place
     match: Match
     condition: Value | None
-    set: tuple[tuple[str, Evaluator], ...]
-    append: tuple[tuple[str, Evaluator], ...]
+    set: tuple[tuple[str, Value], ...]
+    append: tuple[tuple[str, Value], ...]
     action: ActionPlan | None
     complete: OutcomePlan | None
-    each: Evaluator | None
+    each: Value | None
     rules: RuleSet | None
     values: tuple[tuple[str, Value], ...]  # all that is written in it, by place: ("set.answer", …)
     inherited: bool
     acts: bool = field(init=False)  # false: what matches is known and not shown
+    store: Value = field(init=False)  # does what `set` says
 
     def __post_init__(self) -> None:
         does = (self.set, self.append, self.action, self.complete, self.each)
         self.acts = any(part not in ((), None) for part in does)
+        self.store = stores(self.set)
 
 
 Finder: TypeAlias = Callable[[Any, Scope], Rule | None]
@@ -147,12 +173,11 @@ def _dispatch(rules: tuple[Rule, ...], tested: frozenset[MatchPath], path: Match
 
 
 def _linear(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
-    entries: list[tuple[Test | None, Evaluator | None, Rule]] = []
+    entries: list[tuple[Test | None, Value | None, Rule]] = []
     for rule in rules:
         test = _test({p: v for p, v in rule.match.items() if p not in tested})
-        condition = rule.condition.evaluate if rule.condition is not None else None
-        entries.append((test, condition, rule))
-        if test is None and condition is None:
+        entries.append((test, rule.condition, rule))
+        if test is None and rule.condition is None:
             break  # nothing behind it can be reached
     if not entries:
         return lambda node, scope: None
@@ -164,7 +189,7 @@ def _linear(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
     def find(node: Any, scope: Scope) -> Rule | None:
         for test, condition, rule in plan:
             if (test is None or test(node)) and (
-                condition is None or is_true(condition(node, scope))
+                condition is None or is_true(condition.evaluate(node, scope))
             ):
                 return rule
         return None
@@ -176,6 +201,10 @@ def _test(match: Match) -> Test | None:
     if not match:
         return None
     items = tuple(match.items())
+    if len(items) == 1 and all(type(value) is str for value in items[0][1]):
+        ((path, wanted),) = items
+        if len(path) == 1:
+            return lambda node: type(node) is dict and node.get(path[0]) in wanted
 
     def test(node: Any) -> bool:
         for path, values in items:

@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from takopi.adapters.expressions import ExpressionCompiler, Value
+from takopi.adapters.code import Value
+from takopi.adapters.expressions import ExpressionCompiler
 from takopi.adapters.scope import Scope
 from takopi.adapters.source import Node, Source, parse
 from takopi.diagnostics import render_text

@@ -241,21 +241,17 @@ class Translator:
         scope = self.scope
         if self._on_rule is not None:
             self._on_rule(rule, node)
-        if len(rule.set) == 1:
-            ((name, evaluate),) = rule.set
-            scope.state[name] = evaluate(node, scope)
-        elif rule.set:
-            # All values are computed before any is stored.
-            scope.state.update([(name, evaluate(node, scope)) for name, evaluate in rule.set])
-        for name, evaluate in rule.append:
-            self._append(name, evaluate(node, scope))
+        if rule.set:
+            rule.store.evaluate(node, scope)
+        for name, value in rule.append:
+            self._append(name, value.evaluate(node, scope))
         if rule.action is not None:
             out.append(self._actions.event(rule.action, node))
         if rule.complete is not None:
             self._record(rule.complete, node)
         if rule.each is None or rule.rules is None:
             return
-        items = rule.each(node, scope)
+        items = rule.each.evaluate(node, scope)
         if type(items) is dict:
             items = [items]
         elif type(items) is not list:
@@ -292,24 +288,19 @@ class Translator:
 
     def _evaluate(self, plan: OutcomePlan | None, node: Any) -> _Outcome:
         """An outcome as its rule says; what the rule leaves out is the state variable of that name."""
-        scope = self.scope
-        state, plan = scope.state, plan or _STATE_ONLY
-        wanted = plan.error
-        error = state.get("error") if wanted is None else wanted.evaluate(node, scope)
-        wanted = plan.usage
-        usage = state.get("usage") if wanted is None else wanted.evaluate(node, scope)
-        wanted = plan.answer
-        said = state.get("answer") if wanted is None else wanted.evaluate(node, scope)
+        said, error, usage, ok = (plan or _STATE_ONLY).values.evaluate(node, self.scope)
         answer = mend(_to_text(said))
-        ok = plan.ok.evaluate(node, scope) if plan.ok is not None else None
         failed = is_true(error) if ok is None else not is_true(ok)
         text = ""
         if failed:
             text = mend(_error_text(error).strip()) if is_true(error) else ""
             if answer.strip() == text:
                 answer = ""
-        facts = {k: v for k, v in usage.items() if v is not None} if isinstance(usage, dict) else {}
-        return _Outcome(not failed, answer, text, facts, recorded=True)
+        if not isinstance(usage, dict):
+            usage = {}
+        elif None in usage.values():
+            usage = {k: v for k, v in usage.items() if v is not None}
+        return _Outcome(not failed, answer, text, usage, recorded=True)
 
     def _conclude(self, exit_code: int | None, failure: str | None) -> _Outcome:
         """The outcome of a run whose stream recorded none."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from takopi.adapters.expressions import Value
+from takopi.adapters.code import Value, called, constant
 from takopi.adapters.rules import Rule, compile_rules, json_equal, matcher, read_path
 from takopi.adapters.scope import Place, Scope
 
@@ -81,7 +81,7 @@ def test_matching(match, node, matches):
     + [(v, False) for v in (None, False, "", [], {})],
 )  # fmt: skip
 def test_a_condition_is_jmespath_truth(value, matches):
-    rules = compile_rules([rule({"a": [None]}, Value(lambda node, scope: value, False))])
+    rules = compile_rules([rule({"a": [None]}, constant(value))])
     assert (rules.find({}, SCOPE) is not None) is matches
 
 
@@ -110,7 +110,7 @@ NODES = st.dictionaries(st.sampled_from(list("abcde")), VALUES, max_size=4) | VA
 
 
 def reads_true(path):
-    return Value(lambda node, scope: read_path(node, tuple(path.split("."))) is True, False)
+    return Value(called(lambda node, scope: read_path(node, tuple(path.split("."))) is True))
 
 
 CONDITIONS = st.none() | st.sampled_from(PATHS)
