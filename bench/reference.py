@@ -13,7 +13,7 @@ from jmespath import functions as library
 from bench.streams import builtin_catalog
 from takopi.adapters import expressions, rules
 from takopi.adapters.adapter import Adapter
-from takopi.adapters.code import called
+from takopi.adapters.code import Value, called
 from takopi.adapters.functions import FUNCTIONS, EvaluationError, Function
 from takopi.adapters.jmes import Expression, compile_expression, is_true
 from takopi.adapters.rules import Rule, RuleSet, matcher
@@ -78,4 +78,4 @@ def _one_by_one(found: Sequence[Rule]) -> RuleSet:
                 return rule
         return None
 
-    return rules.RuleSet(tuple(found), find)
+    return rules.RuleSet(tuple(found), Value(called(find)))

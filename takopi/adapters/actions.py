@@ -43,8 +43,14 @@ class Actions:
         if phase not in ACTION_PHASES:
             phase = "completed" if plan.ends or not action_id else "started"
         before = self._open.get(action_id) or self._closed.get(action_id)
-        kind = text_of(kind) if kind is not None else ""
-        title = text_of(title) if title is not None else ""
+        if kind is None:
+            kind = ""
+        elif type(kind) is not str or not kind.isascii():
+            kind = text_of(kind)
+        if title is None:
+            title = ""
+        elif type(title) is not str or not title.isascii():
+            title = text_of(title)
         detail = dict(before.detail) if before is not None else {}
         if type(extra) is dict:
             detail.update(extra)

@@ -214,7 +214,10 @@ def _sort(values: Any) -> list[Any]:
 
 
 def _sum(values: Any) -> Any:
-    _require_numbers("sum", values)
+    _require_array("sum", values)
+    for value in values:
+        if type(value) not in NUMBERS:
+            raise _unwanted("sum", "an array of numbers", value)
     try:
         return sum(values)
     except OverflowError as error:
@@ -405,7 +408,9 @@ def _short_command(scope: Scope, value: str) -> str:
 
 
 _SHELL: Final = re.compile(
-    r"\s*(?:(?:/\S*/)?env\s+)?(?:/\S*/)?(?:ba|z|da|k)?sh\s+-[a-z]*c\s+(?P<script>\S.*)", re.DOTALL
+    r"\s*(?:(?:/\S*/)?env\s+)?(?:/\S*/)?(?:ba|z|da|k)?sh\s+-[a-z]*c\s+"
+    r"(?:'(?P<quoted>[^']*)'\s*|(?P<script>\S.*))",
+    re.DOTALL,
 )
 
 
@@ -414,14 +419,13 @@ def _unwrap_shell(command: str) -> str:
     wrapper = _SHELL.fullmatch(command)
     if wrapper is None:
         return command
-    script = wrapper["script"].rstrip()
-    if script[0] == "'" and script.find("'", 1) == len(script) - 1:
-        words = [script[1:-1]]  # the usual case: shlex takes a microsecond per character
-    else:
-        try:
-            words = shlex.split(script)
-        except ValueError:  # no closing quotation
-            return command
+    quoted, script = wrapper.groups()
+    if quoted is not None:  # the usual case: shlex takes a microsecond per character
+        return quoted or command
+    try:
+        words = shlex.split(script.rstrip())
+    except ValueError:  # no closing quotation
+        return command
     return words[0] if len(words) == 1 and words[0] else command
 
 

@@ -165,13 +165,10 @@ class _Compiler:
         codes: list[Code] = []
         index = 0
         while index < len(steps):
-            step, code = steps[index], None
-            if step["type"] == "filter_projection" and _is_first(steps[index + 1 : index + 2]):
-                code = lists.first_of_filter(self.w, self.emit, step, here)
-                index += code is not None
-            codes.append(code or self.emit(step, here))
+            code, taken = self._first_of(steps[index : index + 3], here)
+            codes.append(code or self.emit(steps[index], here))
             here = codes[-1].text
-            index += 1
+            index += taken
         last = codes[-1]
         if len(codes) == 1:
             return last
@@ -179,6 +176,18 @@ class _Compiler:
         fails = any(code.fails for code in codes)
         local = codes[0].local and (fails or all(code.local for code in codes))
         return joined(last.text, *codes, local=local, boolean=last.boolean)
+
+    def _first_of(self, steps: list[Node], here: str) -> tuple[Code | None, int]:
+        """Code for the first of a filtered list, if these steps ask for that; how many it is."""
+        code, kinds = None, [step["type"] for step in steps]
+        if kinds[:2] == ["multi_select_list", "filter_projection"] and _is_first(steps[2:]):
+            base, body, condition = steps[1]["children"]
+            if base["type"] == body["type"] == "identity":
+                code = lists.first_of_fields(self.w, self.emit, steps[0], condition, here)
+                return code, 1 if code is None else 3
+        if kinds[:1] == ["filter_projection"] and _is_first(steps[1:]):
+            code = lists.first_of_filter(self.w, self.emit, steps[0], here)
+        return code, 1 if code is None else 2
 
     def _junction(self, kind: str, operands: list[Node], here: str) -> Code:
         """``||`` and ``&&``: the first operand that decides, else the last."""
@@ -234,9 +243,11 @@ class _Compiler:
         if self.functions[call["value"]].implementation is not type_name:
             return None
         wanted, code = other["value"], self.emit(call["children"][0], here)
-        types = frozenset(type(v) for v in _EVERY_TYPE if type_name(v) == wanted)
+        types = {type(v) for v in _EVERY_TYPE if type_name(v) == wanted}
         equal = node["value"] == "eq"
-        text = f"type({code.text}) {'in' if equal else 'not in'} {self.w.name(types)}"
+        text = f"type({code.text}) {'in' if equal else 'not in'} {self.w.name(tuple(types))}"
+        if len(types) == 1:
+            text = f"type({code.text}) {'is' if equal else 'is not'} {self.w.name(types.pop())}"
         found = joined(self.w.let(text), code, boolean=True)
         if wanted == "string" and equal and type(wanted) is str:
             found.tests_text = code.text
@@ -284,7 +295,13 @@ class _Compiler:
 
 
 def _is_first(steps: list[Node]) -> bool:
-    return bool(steps) and steps[0]["type"] == "index" and steps[0]["value"] == 0
+    """Whether the first step is ``[0]``, on its own behind a pipe or not."""
+    if not steps:
+        return False
+    step: Node = steps[0]
+    if step["type"] == "index_expression" and step["children"][0]["type"] == "identity":
+        step = step["children"][1]
+    return bool(step["type"] == "index" and step["value"] == 0)
 
 
 def _plain(value: Any) -> Any:

@@ -31,8 +31,53 @@ def value_projection(w: Writer, emit: Emit, node: Node, here: str) -> Code:
 def filter_projection(w: Writer, emit: Emit, node: Node, here: str) -> Code:
     """``a[?condition].b``: the body for every item that the condition is true of, nulls dropped."""
     base, body, condition = node["children"]
+    if base["type"] == "multi_select_list" and _is_current(body) and _is_current(condition):
+        return _true_items(w, emit, base, here)
     items = emit(base, here)
     return _loop(w, emit, items, f"type({items.text}) is list", items.text, body, condition)
+
+
+def _is_current(node: Node) -> bool:
+    return node["type"] in ("current", "identity")
+
+
+def _true_items(w: Writer, emit: Emit, node: Node, here: str) -> Code:
+    """``[a, b][?@]``, with which sums and joins leave out what is absent: no list of all of them."""
+    found = w.variable()
+    with w.block(guard=True) as block:
+        codes = [emit(child, here) for child in node["children"]]
+    with w.block(guard=True) as rest:
+        w.place(None, block)
+        w.add(f"{found} = []")
+        for code in codes:
+            w.add(f"if {code.true}:", f" {found}.append({code.text})")
+    w.add(f"{found} = None")
+    w.place(f"if {here} is not None:", rest)
+    return joined(found, *codes, local=True)
+
+
+def first_of_fields(w: Writer, emit: Emit, node: Node, condition: Node, here: str) -> Code | None:
+    """``[a, b] | [?condition] | [0]``: reads no further field than the one that is found.
+
+    None where another expression than a field is selected, or the condition can fail.
+    """
+    names = [child["value"] for child in node["children"] if child["type"] == "field"]
+    if len(names) < len(node["children"]):
+        return None
+    mark = w.mark()
+    found, name, item = w.variable(), w.variable(), w.variable()
+    with w.block() as loop:
+        w.add(f"{item} = {here}.get({name}) if type({here}) is dict else None")
+        test = emit(condition, item)
+        w.add(f"if {item} is not None and ({test.true}):", f" {found} = {item}", " break")
+    if test.fails:
+        w.undo(mark)
+        return None
+    with w.block() as fitting:
+        w.place(f"for {name} in {w.name(tuple(names))}:", loop)
+    w.add(f"{found} = None")
+    w.place(f"if {here} is not None:", fitting)
+    return joined(found, test, local=True)
 
 
 def first_of_filter(w: Writer, emit: Emit, node: Node, here: str) -> Code | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from takopi.adapters.code import Value, group, is_true, stores, variable
+from takopi.adapters.code import Code, Value, Writer, group, literal, stores, variable
 from takopi.adapters.expressions import NULL
 from takopi.adapters.scope import Place, Scope
 
@@ -104,27 +104,34 @@ class Rule:
         self.store = stores(self.set)
 
 
-Finder: TypeAlias = Callable[[Any, Scope], Rule | None]
-
-
 @dataclass(slots=True, eq=False)
 class RuleSet:
-    """Rules tried in order; ``find(node, scope)`` gives the first that matches, or None."""
+    """Rules tried in order; ``choice`` evaluates to the first that matches, or None."""
 
     rules: tuple[Rule, ...]
-    find: Finder
+    choice: Value
+
+    def find(self, node: Any, scope: Scope) -> Rule | None:
+        """The first rule that matches, or None."""
+        return self.choice.evaluate(node, scope)  # type: ignore[no-any-return]
 
 
 def compile_rules(rules: Sequence[Rule]) -> RuleSet:
-    """Build the dispatch tables of a list of rules."""
-    return RuleSet(tuple(rules), _finder(tuple(rules), frozenset()))
+    """Rules that are found through dispatch tables."""
+    found = tuple(rules)
+
+    def write(writer: Writer, here: str) -> Code:
+        _choose(writer, here, found, frozenset())
+        return literal(writer, None)
+
+    return RuleSet(found, Value(write))
 
 
 _MAX_DISPATCH_DEPTH = 4
 
 
-def _finder(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
-    """A function equal to trying ``rules`` in order, their paths in ``tested`` known to match."""
+def _choose(w: Writer, here: str, rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> None:
+    """Return what trying ``rules`` in order gives, their paths in ``tested`` known to match."""
     counts: dict[MatchPath, int] = {}
     for rule in rules:
         for path in rule.match:
@@ -132,90 +139,97 @@ def _finder(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
                 counts[path] = counts.get(path, 0) + 1
     path = max(counts, key=lambda p: counts[p]) if counts else ()
     if counts.get(path, 0) < 2 or len(tested) >= _MAX_DISPATCH_DEPTH:
-        return _linear(rules, tested)
-    return _dispatch(rules, tested, path)
+        _try_in_order(w, here, rules, tested)
+    else:
+        _dispatch(w, here, rules, tested, path)
 
 
-def _dispatch(rules: tuple[Rule, ...], tested: frozenset[MatchPath], path: MatchPath) -> Finder:
-    done = tested | {path}
+def _dispatch(
+    w: Writer,
+    here: str,
+    rules: tuple[Rule, ...],
+    tested: frozenset[MatchPath],
+    path: MatchPath,
+) -> None:
+    """Look up the value at ``path``: that gives the rule, or the number of a further choice."""
+    choices: dict[tuple[Rule, ...], int] = {}
+
+    def entry(left: tuple[Rule, ...]) -> Rule | int | None:
+        first = left[0] if left else None
+        if first is None or (first.condition is None and first.match.keys() <= tested | {path}):
+            return first
+        return choices.setdefault(left, len(choices))
 
     def keep(value: Any) -> tuple[Rule, ...]:
-        return tuple(
-            rule
-            for rule in rules
-            if path not in rule.match or any(json_equal(value, v) for v in rule.match[path])
-        )
+        return tuple(r for r in rules if path not in r.match or _any_equal(value, r.match[path]))
 
-    values = {v for rule in rules for v in rule.match.get(path, ()) if isinstance(v, str)}
-    table = {value: _finder(keep(value), done) for value in values}
-    absent = _finder(keep(None), done)
-    others = _finder(tuple(rule for rule in rules if path not in rule.match), done)
-    slow = _linear(rules, tested)  # numbers, booleans, lists and objects
-    lookup = table.get
-    if len(path) == 1:
-        key = path[0]
-
-        def find(node: Any, scope: Scope) -> Rule | None:
-            value = node.get(key) if type(node) is dict else None
-            if type(value) is str:
-                return lookup(value, others)(node, scope)
-            return (absent if value is None else slow)(node, scope)
-
-        return find
-
-    def find_deep(node: Any, scope: Scope) -> Rule | None:
-        value = read_path(node, path)
-        if type(value) is str:
-            return lookup(value, others)(node, scope)
-        return (absent if value is None else slow)(node, scope)
-
-    return find_deep
+    texts = {v: None for rule in rules for v in rule.match.get(path, ()) if isinstance(v, str)}
+    lookup = w.name({text: entry(keep(text)) for text in texts}.get)
+    others = w.name(entry(tuple(rule for rule in rules if path not in rule.match)))
+    absent = w.name(entry(keep(None)))
+    value, found = _read(w, here, path), w.variable()
+    w.add(f"if type({value}) is str:", f" {found} = {lookup}({value}, {others})")
+    w.add(f"elif {value} is None:", f" {found} = {absent}")
+    with w.block() as odd:  # numbers, booleans, lists and objects
+        _try_in_order(w, here, rules, tested)
+    w.place("else:", odd)
+    if choices:
+        w.add(f"if type({found}) is not {w.name(int)}:", f" return {found}")
+        for left, number in choices.items():
+            with w.block() as block:
+                _choose(w, here, left, tested | {path})
+            w.place(f"if {found} == {w.name(number)}:", block)
+    else:
+        w.add(f"return {found}")
 
 
-def _linear(rules: tuple[Rule, ...], tested: frozenset[MatchPath]) -> Finder:
-    entries: list[tuple[Test | None, Value | None, Rule]] = []
+def _try_in_order(
+    w: Writer, here: str, rules: tuple[Rule, ...], tested: frozenset[MatchPath]
+) -> None:
     for rule in rules:
-        test = _test({p: v for p, v in rule.match.items() if p not in tested})
-        entries.append((test, rule.condition, rule))
-        if test is None and rule.condition is None:
-            break  # nothing behind it can be reached
-    if not entries:
-        return lambda node, scope: None
-    if len(entries) == 1 and entries[0][:2] == (None, None):
-        only = entries[0][2]
-        return lambda node, scope: only
-    plan = tuple(entries)
-
-    def find(node: Any, scope: Scope) -> Rule | None:
-        for test, condition, rule in plan:
-            if (test is None or test(node)) and (
-                condition is None or is_true(condition.evaluate(node, scope))
-            ):
-                return rule
-        return None
-
-    return find
+        tests = _tests(w, here, rule.match, tested)
+        with w.block(guard=not tests) as block:
+            found = f"return {w.name(rule)}"
+            if rule.condition is None:
+                w.add(found)
+            else:
+                code = rule.condition.write(w, here)
+                w.add(f"if {code.true}:", f" {found}")
+        w.place(f"if {' and '.join(tests)}:" if tests else None, block)
+        if not tests and rule.condition is None:
+            return  # nothing behind it can be reached
+    w.add("return None")
 
 
-def _test(match: Match) -> Test | None:
-    if not match:
-        return None
-    items = tuple(match.items())
-    if len(items) == 1 and all(type(value) is str for value in items[0][1]):
-        ((path, wanted),) = items
-        if len(path) == 1:
-            return lambda node: type(node) is dict and node.get(path[0]) in wanted
+def _tests(w: Writer, here: str, match: Match, tested: frozenset[MatchPath]) -> list[str]:
+    """Conditions for what ``match`` asks beyond the paths that were ``tested``."""
+    tests = []
+    for path, values in match.items():
+        if path in tested:
+            continue
+        value = _read(w, here, path)
+        if all(type(v) is str for v in values):
+            tests.append(f"{value} in {w.name(values)}")
+        else:
+            tests.append(f"{w.name(_any_equal)}({value}, {w.name(values)})")
+    return tests
 
-    def test(node: Any) -> bool:
-        for path, values in items:
-            value = read_path(node, path)
-            if not any(json_equal(value, v) for v in values):
-                return False
-        return True
 
-    return test
+def _read(w: Writer, here: str, path: MatchPath) -> str:
+    for key in path:
+        here = w.field(here, key)
+    return here
+
+
+def _any_equal(value: Any, wanted: tuple[Literal_, ...]) -> bool:
+    return any(json_equal(value, v) for v in wanted)
 
 
 def matcher(match: Match) -> Test:
     """A function that tells whether a node has every value ``match`` asks for."""
-    return _test(match) or (lambda node: True)
+    if len(match) == 1:
+        ((path, wanted),) = match.items()
+        if len(path) == 1 and all(type(value) is str for value in wanted):
+            return lambda node: type(node) is dict and node.get(path[0]) in wanted
+    items = tuple(match.items())
+    return lambda node: all(_any_equal(read_path(node, path), values) for path, values in items)

@@ -22,10 +22,10 @@ from takopi.adapters.actions import Actions, text_of
 from takopi.adapters.adapter import Adapter
 from takopi.adapters.decode import REFUSED, Decode, decode_fast, decode_line, mend
 from takopi.adapters.failure import Failure, describe_failure
-from takopi.adapters.functions import FUNCTIONS
+from takopi.adapters.functions import FUNCTIONS, NUMBERS
 from takopi.adapters.jmes import is_true
 from takopi.adapters.reads import fields_read, partial_decoder
-from takopi.adapters.rules import OutcomePlan, Rule, read_path
+from takopi.adapters.rules import OutcomePlan, Rule, Test, read_path
 from takopi.adapters.scope import Place, Scope
 from takopi.adapters.template import as_text
 from takopi.ansi import strip_ansi
@@ -90,7 +90,10 @@ class Translator:
         self._resumed: str | None = run.get("resume")
         self._redact = redact
         self._on_rule = on_rule
-        self._find = adapter.rules.find
+        self._choice = adapter.rules.choice
+        self._claims: Test = lambda data: False
+        if adapter.session is not None and adapter.session.match is not None:
+            self._claims = adapter.session.match
         self._actions = Actions(adapter, self.scope)
         self._decode: Decode = decode_fast
         self._raw = b""
@@ -119,13 +122,15 @@ class Translator:
         self.settle_s = None
         try:
             if self.token is not None or self._find_session(data, out):
-                rule = self._find(data, self.scope)
-                if rule is None:
-                    self._note_unclaimed(data)
-                else:
+                rule = self._choice.evaluate(data, self.scope)
+                if rule is not None:
                     self.mapped += 1
                     if rule.acts or self._on_rule is not None:
                         self._apply(rule, data, out)
+                elif self._claims(data):  # what tells the session needs no rule
+                    self.mapped += 1
+                else:
+                    self._note_unmapped(self._shape(data))
         except Exception as error:  # whatever it is, it must cost one line and not the run
             self._note_broken(error, out)
         return out
@@ -213,10 +218,6 @@ class Translator:
             self._decode = partial_decoder(fields_read(self.adapter)) or decode_fast
         return True
 
-    def _session_claims(self, data: dict[str, Any]) -> bool:
-        plan = self.adapter.session
-        return plan is not None and plan.match is not None and plan.match(data)
-
     def _session_in_text(self, text: str) -> list[TakopiEvent] | None:
         """The events of a plain line that tells a session; None if it does not."""
         plan = self.adapter.session
@@ -229,13 +230,6 @@ class Translator:
         return out
 
     # -- rules -------------------------------------------------------------------------------
-
-    def _note_unclaimed(self, data: dict[str, Any]) -> None:
-        """No rule matches this line; what tells the session needs none."""
-        if self._session_claims(data):
-            self.mapped += 1
-        else:
-            self._note_unmapped(self._shape(data))
 
     def _apply(self, rule: Rule, node: Any, out: list[TakopiEvent]) -> None:
         scope = self.scope
@@ -256,9 +250,9 @@ class Translator:
             items = [items]
         elif type(items) is not list:
             return
-        find = rule.rules.find
+        choice = rule.rules.choice
         for item in items:
-            found = find(item, scope)
+            found = choice.evaluate(item, scope)
             if found is not None:
                 if found.acts or self._on_rule is not None:
                     self._apply(found, item, out)
@@ -283,13 +277,15 @@ class Translator:
         self._outcome = self._evaluate(plan, node)
         self.outcomes += 1
         settle = self.adapter.settle.evaluate(node, self.scope)
-        good = isinstance(settle, (int, float)) and not isinstance(settle, bool) and settle >= 0
+        good = type(settle) in NUMBERS and settle >= 0
         self.settle_s = float(settle) if good else DEFAULT_SETTLE_S
 
     def _evaluate(self, plan: OutcomePlan | None, node: Any) -> _Outcome:
         """An outcome as its rule says; what the rule leaves out is the state variable of that name."""
         said, error, usage, ok = (plan or _STATE_ONLY).values.evaluate(node, self.scope)
-        answer = mend(_to_text(said))
+        answer = said if type(said) is str else _to_text(said)
+        if not answer.isascii():
+            answer = mend(answer)
         failed = is_true(error) if ok is None else not is_true(ok)
         text = ""
         if failed:
