@@ -18,7 +18,7 @@ from takopi.paths import relativize_path
 # Actions whose kind, title and detail a later phase inherits. Beyond that the oldest are forgotten:
 # an engine that runs for days, or never says that a step ended, must not fill memory.
 MAX_OPEN_ACTIONS = 10_000
-MAX_CLOSED_ACTIONS = 256
+MAX_CLOSED_ACTIONS = 256  # at least so many, fewer than twice as many
 
 
 class Actions:
@@ -29,7 +29,8 @@ class Actions:
         self._tools = adapter.tools
         self._scope = scope
         self._open: OrderedDict[str, Action] = OrderedDict()
-        self._closed: OrderedDict[str, Action] = OrderedDict()
+        self._closed: dict[str, Action] = {}
+        self._closed_before: dict[str, Action] = {}  # forgotten all at once
         self._counts: dict[str, int] = {}
 
     def event(self, plan: ActionPlan, node: Any) -> ActionEvent:
@@ -42,7 +43,11 @@ class Actions:
             action_id = as_text(action_id)
         if phase not in ACTION_PHASES:
             phase = "completed" if plan.ends or not action_id else "started"
-        before = self._open.get(action_id) or self._closed.get(action_id)
+        before = (
+            self._open.get(action_id)
+            or self._closed.get(action_id)
+            or self._closed_before.get(action_id)
+        )
         if kind is None:
             kind = ""
         elif type(kind) is not str or not kind.isascii():
@@ -104,13 +109,15 @@ class Actions:
         return kind or view.kind, title or mend(view.title)
 
     def _remember(self, action: Action, phase: ActionPhase) -> None:
-        known, limit = self._open, MAX_OPEN_ACTIONS
-        if phase == "completed":
-            self._open.pop(action.id, None)
-            known, limit = self._closed, MAX_CLOSED_ACTIONS
-        known[action.id] = action
-        if len(known) > limit:
-            known.popitem(last=False)
+        if phase != "completed":
+            self._open[action.id] = action
+            if len(self._open) > MAX_OPEN_ACTIONS:
+                self._open.popitem(last=False)
+            return
+        self._open.pop(action.id, None)
+        self._closed[action.id] = action
+        if len(self._closed) >= MAX_CLOSED_ACTIONS:
+            self._closed_before, self._closed = self._closed, {}
 
     def _next_id(self, kind: str) -> str:
         number = self._counts.get(kind, 0) + 1

@@ -259,7 +259,7 @@ def group(values: list[Value]) -> Value:
 
     def write(writer: Writer, here: str) -> Code:
         codes = [value.write(writer, here) for value in values]
-        texts = ", ".join(code.text for code in codes)
-        return joined(f"({texts},)", *codes)
+        texts = ("None" if code.value is None else code.text for code in codes)
+        return joined(f"({', '.join(texts)},)", *codes)
 
     return Value(write)

@@ -408,8 +408,8 @@ def _short_command(scope: Scope, value: str) -> str:
 
 
 _SHELL: Final = re.compile(
-    r"\s*(?:(?:/\S*/)?env\s+)?(?:/\S*/)?(?:ba|z|da|k)?sh\s+-[a-z]*c\s+"
-    r"(?:'(?P<quoted>[^']*)'\s*|(?P<script>\S.*))",
+    r"\s*(?:/\S*/)?(?:env\s+(?:/\S*/)?)?(?:ba|z|da|k)?sh\s+-[a-z]*c\s+"
+    r"""(?:(?:'(?P<single>[^']*)'|"(?P<double>[^"\\]*)"|(?P<word>[^\s'"\\]+))\s*|(?P<script>\S.*))""",
     re.DOTALL,
 )
 
@@ -419,9 +419,9 @@ def _unwrap_shell(command: str) -> str:
     wrapper = _SHELL.fullmatch(command)
     if wrapper is None:
         return command
-    quoted, script = wrapper.groups()
-    if quoted is not None:  # the usual case: shlex takes a microsecond per character
-        return quoted or command
+    single, double, word, script = wrapper.groups()
+    if script is None:  # the usual case: shlex takes a microsecond per character
+        return single or double or word or command
     try:
         words = shlex.split(script.rstrip())
     except ValueError:  # no closing quotation

@@ -97,7 +97,8 @@ class Translator:
         self._actions = Actions(adapter, self.scope)
         self._decode: Decode = decode_fast
         self._raw = b""
-        self._outcome: _Outcome | None = None
+        self._settle_s: float | None = None  # the last that was computed
+        self._recorded: tuple[Any, Any, Any, Any] | None = None  # values of the last `complete`
         self._non_json = 0
         self._broken = 0
         self._stderr: deque[str] = deque(maxlen=TAIL_LINES)
@@ -169,7 +170,7 @@ class Translator:
         if hidden > 0:
             lines = "line was" if hidden == 1 else "lines were"
             out.append(self._actions.warning(f"{hidden} more {lines} not JSON"))
-        outcome = self._outcome
+        outcome = self._last_recorded(out)
         if outcome is None or (failure is not None and not outcome.ok):
             # What a CLI says of itself after takopi ended it is not why it ended.
             outcome = self._conclude(exit_code, failure)
@@ -274,34 +275,41 @@ class Translator:
     # -- outcomes ----------------------------------------------------------------------------
 
     def _record(self, plan: OutcomePlan, node: Any) -> None:
-        self._outcome = self._evaluate(plan, node)
+        self._recorded = plan.values.evaluate(node, self.scope)
         self.outcomes += 1
-        settle = self.adapter.settle.evaluate(node, self.scope)
-        good = type(settle) in NUMBERS and settle >= 0
-        self.settle_s = float(settle) if good else DEFAULT_SETTLE_S
+        settle = self.adapter.settle
+        if self._settle_s is None or not settle.constant:
+            seconds = settle.evaluate(node, self.scope)
+            good = type(seconds) in NUMBERS and seconds >= 0
+            self._settle_s = float(seconds) if good else DEFAULT_SETTLE_S
+        self.settle_s = self._settle_s
 
-    def _evaluate(self, plan: OutcomePlan | None, node: Any) -> _Outcome:
-        """An outcome as its rule says; what the rule leaves out is the state variable of that name."""
-        said, error, usage, ok = (plan or _STATE_ONLY).values.evaluate(node, self.scope)
-        answer = said if type(said) is str else _to_text(said)
-        if not answer.isascii():
-            answer = mend(answer)
+    def _last_recorded(self, out: list[TakopiEvent]) -> _Outcome | None:
+        """The outcome that counts: only the last one is ever made sense of."""
+        if self._recorded is None:
+            return None
+        try:
+            return self._outcome(*self._recorded)
+        except Exception as error:  # it must not cost the end of the run
+            self._note_broken(error, out)
+            return None
+
+    def _outcome(self, said: Any, error: Any, usage: Any, ok: Any) -> _Outcome:
+        """An outcome from the values of its plan."""
+        answer = mend(_to_text(said))
         failed = is_true(error) if ok is None else not is_true(ok)
         text = ""
         if failed:
             text = mend(_error_text(error).strip()) if is_true(error) else ""
             if answer.strip() == text:
                 answer = ""
-        if not isinstance(usage, dict):
-            usage = {}
-        elif None in usage.values():
-            usage = {k: v for k, v in usage.items() if v is not None}
-        return _Outcome(not failed, answer, text, usage, recorded=True)
+        facts = {k: v for k, v in usage.items() if v is not None} if isinstance(usage, dict) else {}
+        return _Outcome(not failed, answer, text, facts, recorded=True)
 
     def _conclude(self, exit_code: int | None, failure: str | None) -> _Outcome:
         """The outcome of a run whose stream recorded none."""
         end = self.adapter.end
-        outcome = self._evaluate(end, {})
+        outcome = self._outcome(*(end or _STATE_ONLY).values.evaluate({}, self.scope))
         if failure is not None:
             outcome.error = failure
         elif end is not None and exit_code == 0 and self.mapped > 0:
