@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,11 +19,13 @@ from typing import Any, Final
 
 from takopi.adapters.backtracking import search_ends
 from takopi.adapters.scope import Scope
+from takopi.adapters.shell import unwrap_shell
 from takopi.paths import relativize_command, relativize_path
 
 Implementation = Callable[..., Any]
 
 EVERYWHERE: Final = frozenset({"event", "command", "session.create", "resume"})
+_BEFORE: Final = frozenset({"command", "session.create"})  # there is a line
 NUMBERS: Final = frozenset({int, float})  # not bool, which Python counts as an int
 _STRINGS: Final = frozenset({str})
 _MAX_TEXT_DEPTH: Final = 16
@@ -166,8 +167,10 @@ def _starts_with(subject: Any, prefix: Any) -> bool:
 
 
 def _join(glue: Any, values: Any) -> str:
-    _require("join", "a string to join with", _STRINGS, glue)
-    _require_array("join", values)
+    if type(glue) is not str:
+        raise _unwanted("join", "a string to join with", glue)
+    if type(values) is not list:
+        raise _unwanted("join", "an array", values)
     try:
         return str(glue.join(values))
     except TypeError:
@@ -214,10 +217,7 @@ def _sort(values: Any) -> list[Any]:
 
 
 def _sum(values: Any) -> Any:
-    _require_array("sum", values)
-    for value in values:
-        if type(value) not in NUMBERS:
-            raise _unwanted("sum", "an array of numbers", value)
+    _require_numbers("sum", values)
     try:
         return sum(values)
     except OverflowError as error:
@@ -385,48 +385,22 @@ def _env(scope: Scope, name: Any) -> str | None:
     return scope.environ.get(name)
 
 
-def _relpath(scope: Scope, value: Any) -> str | None:
-    if value is None:
-        return None
-    _require("relpath", "a string", _STRINGS, value)
-    return _short_path(scope, value)
+def _relative(name: str, shorten: Callable[[Scope, str], str]) -> Function:
+    def call(scope: Scope, value: Any) -> str | None:
+        if value is None:
+            return None
+        _require(name, "a string", _STRINGS, value)
+        return shorten(scope, value)
+
+    return Function(name, f"{name}(string)", 1, 1, call, pure=False, scoped=True, on_text=shorten)
 
 
 def _short_path(scope: Scope, value: str) -> str:
     return relativize_path(value, base_dir=scope.run.get("cwd"))
 
 
-def _relcommand(scope: Scope, value: Any) -> str | None:
-    if value is None:
-        return None
-    _require("relcommand", "a string", _STRINGS, value)
-    return _short_command(scope, value)
-
-
 def _short_command(scope: Scope, value: str) -> str:
-    return relativize_command(_unwrap_shell(value), base_dir=scope.run.get("cwd"))
-
-
-_SHELL: Final = re.compile(
-    r"\s*(?:/\S*/)?(?:env\s+(?:/\S*/)?)?(?:ba|z|da|k)?sh\s+-[a-z]*c\s+"
-    r"""(?:(?:'(?P<single>[^']*)'|"(?P<double>[^"\\]*)"|(?P<word>[^\s'"\\]+))\s*|(?P<script>\S.*))""",
-    re.DOTALL,
-)
-
-
-def _unwrap_shell(command: str) -> str:
-    """The script of ``bash -lc '…'`` and the like; anything else as it is."""
-    wrapper = _SHELL.fullmatch(command)
-    if wrapper is None:
-        return command
-    single, double, word, script = wrapper.groups()
-    if script is None:  # the usual case: shlex takes a microsecond per character
-        return single or double or word or command
-    try:
-        words = shlex.split(script.rstrip())
-    except ValueError:  # no closing quotation
-        return command
-    return words[0] if len(words) == 1 and words[0] else command
+    return relativize_command(unwrap_shell(value), base_dir=scope.run.get("cwd"))
 
 
 def _uuid() -> str:
@@ -497,16 +471,7 @@ _OWN: Final = (
     _variables("state", frozenset({"event"})),
     _variables("options", EVERYWHERE),
     _variables("run", EVERYWHERE),
-    Function(
-        "env",
-        "env(name)",
-        1,
-        1,
-        _env,
-        pure=False,
-        places=frozenset({"command", "session.create"}),
-        scoped=True,
-    ),
+    Function("env", "env(name)", 1, 1, _env, pure=False, places=_BEFORE, scoped=True),
     Function(
         "uuid",
         "uuid()",
@@ -518,26 +483,8 @@ _OWN: Final = (
         places=frozenset({"session.create"}),
     ),
     Function("text", "text(value)", 1, 1, _text, can_fail=False, on_text=str),
-    Function(
-        "relpath",
-        "relpath(string)",
-        1,
-        1,
-        _relpath,
-        pure=False,
-        scoped=True,
-        on_text=_short_path,
-    ),
-    Function(
-        "relcommand",
-        "relcommand(string)",
-        1,
-        1,
-        _relcommand,
-        pure=False,
-        scoped=True,
-        on_text=_short_command,
-    ),
+    _relative("relpath", _short_path),
+    _relative("relcommand", _short_command),
     Function("capture", "capture(string, 'regex')", 2, 2, _capture, bind=_bind_capture),
     _on_string("parse_json(string)", _parse_json),
     _on_string("split(string, separator?)", str.split, 1, 2),

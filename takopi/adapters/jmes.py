@@ -142,7 +142,7 @@ class _Compiler:
     def _written(self, node: Node, here: str) -> Code:
         kind = node["type"]
         if kind in SEQUENCES:
-            return self._sequence(operands(node), here)
+            return self._sequence(_steps(node), here)
         if kind in CHAINS:
             return self._junction(kind, operands(node), here)
         if kind in _LISTS:
@@ -169,9 +169,9 @@ class _Compiler:
             codes.append(code or self.emit(steps[index], here))
             here = codes[-1].text
             index += taken
+        if len(codes) < 2:
+            return codes[0] if codes else Code(here)
         last = codes[-1]
-        if len(codes) == 1:
-            return last
         # A step that does not look at its node cuts the dependence on the first: unless that may fail.
         fails = any(code.fails for code in codes)
         local = codes[0].local and (fails or all(code.local for code in codes))
@@ -294,14 +294,19 @@ class _Compiler:
         return Code(function, fails=code.fails, local=False, scoped=code.scoped)
 
 
+def _steps(node: Node) -> list[Node]:
+    """The steps of a sequence, however it is nested, without those that give what they get."""
+    steps: list[Node] = []
+    for step in operands(node):
+        if step["type"] in SEQUENCES:
+            steps += _steps(step)
+        elif step["type"] not in ("identity", "current"):
+            steps.append(step)
+    return steps
+
+
 def _is_first(steps: list[Node]) -> bool:
-    """Whether the first step is ``[0]``, on its own behind a pipe or not."""
-    if not steps:
-        return False
-    step: Node = steps[0]
-    if step["type"] == "index_expression" and step["children"][0]["type"] == "identity":
-        step = step["children"][1]
-    return bool(step["type"] == "index" and step["value"] == 0)
+    return bool(steps) and steps[0]["type"] == "index" and steps[0]["value"] == 0
 
 
 def _plain(value: Any) -> Any:

@@ -565,6 +565,16 @@ def test_memory_of_actions_is_bounded(ends, monkeypatch):
     assert grown < 50_000 + limit * 1200  # what is remembered was replaced; all would be 3 MB
 
 
+def test_an_action_is_remembered_after_it_has_ended():
+    def ends(count):
+        return [{"type": "end", "id": str(i), "good": True} for i in range(count)]
+
+    few = actions_module.MAX_CLOSED_ACTIONS
+    start, again = {"type": "start", "id": "0", "name": "x"}, {"type": "end", "id": "0"}
+    assert actions(play(PHASES, start, *ends(few), again))[-1].action.title == "x"
+    assert actions(play(PHASES, start, *ends(2 * few), again))[-1].action.title != "x"
+
+
 # -- outcomes (sections 8 and 10) -----------------------------------------------------------------
 
 OUTCOME = """
@@ -958,3 +968,16 @@ def test_stderr_does_not_stop_the_clock():
     translator.line(line(type="end"))
     translator.stderr(b"bye")
     assert translator.settle_s == 3
+
+
+def test_an_outcome_that_is_nested_too_deep_to_be_shown_does_not_cost_the_end():
+    rules = """
+    events:
+      - match: {type: end}
+        complete: {error: reason}
+    """
+    for depth in range(700, 1000):
+        raw = b'{"type": "end", "reason": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
+        *_, last = play(rules, raw)
+        assert isinstance(last, CompletedEvent)
+        assert last.ok is False
