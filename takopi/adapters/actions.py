@@ -41,7 +41,7 @@ class Actions:
         )
         if type(action_id) is not str:
             action_id = as_text(action_id)
-        if phase not in ACTION_PHASES:
+        if phase is None or phase not in ACTION_PHASES:
             phase = "completed" if plan.ends or not action_id else "started"
         before = (
             self._open.get(action_id)

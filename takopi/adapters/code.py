@@ -225,6 +225,12 @@ def literal(writer: Writer, value: Any) -> Code:
     return Code(writer.name(value), local=False, value=value, boolean=type(value) is bool)
 
 
+def apart(write: Write) -> Evaluator:
+    """A function of its own, compiled when it is called for the first time."""
+    value = Value(write)
+    return lambda node, scope: value.evaluate(node, scope)
+
+
 def called(function: Evaluator) -> Write:
     """Writes a call of a function of node and scope of which nothing is known."""
     return lambda writer, here: Code(

@@ -21,6 +21,7 @@ from takopi.adapters.code import (
     Value,
     Write,
     Writer,
+    apart,
     assemble,
     called,
     joined,
@@ -134,9 +135,9 @@ class _Compiler:
         return write
 
     def _apart(self, node: Node, here: str) -> Code:
-        value = Value(self._writer_of(node))
-        inner = value.write(Writer(), "node")
-        call = self.w.name(lambda node, scope: value.evaluate(node, scope))  # not before it runs
+        write = self._writer_of(node)
+        inner = write(Writer(), "node")
+        call = self.w.name(apart(write))
         return joined(self.w.let(f"{call}({here}, scope)"), inner, boolean=inner.boolean)
 
     def _written(self, node: Node, here: str) -> Code:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from takopi.adapters.code import Code, Value, Writer, group, literal, stores, variable
+from takopi.adapters.code import Code, Value, Write, Writer, apart, group, literal, stores, variable
 from takopi.adapters.expressions import NULL
 from takopi.adapters.scope import Place, Scope
 
@@ -119,12 +119,19 @@ class RuleSet:
 def compile_rules(rules: Sequence[Rule]) -> RuleSet:
     """Rules that are found through dispatch tables."""
     found = tuple(rules)
+    return RuleSet(found, Value(_written(_choose, found, frozenset())))
 
+
+def _written(
+    choose: Callable[[Writer, str, tuple[Rule, ...], frozenset[MatchPath]], None],
+    rules: tuple[Rule, ...],
+    tested: frozenset[MatchPath],
+) -> Write:
     def write(writer: Writer, here: str) -> Code:
-        _choose(writer, here, found, frozenset())
+        choose(writer, here, rules, tested)
         return literal(writer, None)
 
-    return RuleSet(found, Value(write))
+    return write
 
 
 _MAX_DISPATCH_DEPTH = 4
@@ -170,9 +177,8 @@ def _dispatch(
     value, found = _read(w, here, path), w.variable()
     w.add(f"if type({value}) is str:", f" {found} = {lookup}({value}, {others})")
     w.add(f"elif {value} is None:", f" {found} = {absent}")
-    with w.block() as odd:  # numbers, booleans, lists and objects
-        _try_in_order(w, here, rules, tested)
-    w.place("else:", odd)
+    odd = w.name(apart(_written(_try_in_order, rules, tested)))  # numbers, lists and so on
+    w.add("else:", f" return {odd}({here}, scope)")
     if choices:
         w.add(f"if type({found}) is not {w.name(int)}:", f" return {found}")
         for left, number in choices.items():

@@ -23,7 +23,21 @@ from takopi.bundled import bundled
 
 OUR_WORDS = {"run", "node", "scope", "NUMBERS", "dict", "list", "str", "bool", "type", "len"}
 OUR_ATTRIBUTES = {"get", "append", "values", "event", "state", "run", "options", "environ"}
-KEYWORDS = {"def", "return", "if", "else", "for", "in", "is", "not", "or", "and", "None", "break"}
+KEYWORDS = {
+    "def",
+    "return",
+    "if",
+    "else",
+    "for",
+    "in",
+    "is",
+    "not",
+    "or",
+    "and",
+    "elif",
+    "None",
+    "break",
+}
 KEYWORDS |= {"try", "except", "as", "pass"}
 
 
@@ -137,7 +151,11 @@ def test_every_source_of_every_adapter_is_made_of_our_words():
     catalog = Catalog({f.stem: [Entry(f.stem, f, "built-in")] for f in files})
     seen = 0
     for engine in catalog.ids:
-        for rule in all_rules(catalog.adapter(engine).rules):
+        rules = catalog.adapter(engine).rules
+        assert foreign(source_of(rules.choice)) == [], engine
+        for rule in all_rules(rules):
+            if rule.rules is not None:
+                assert foreign(source_of(rule.rules.choice)) == [], rule.place
             values = [rule.store, rule.condition, rule.each]
             values += [plan.values for plan in (rule.action, rule.complete) if plan is not None]
             for value in filter(None, values):

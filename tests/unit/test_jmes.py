@@ -1,4 +1,4 @@
-"""JMESPath compiled to closures: against the reference library, and what it adds."""
+"""JMESPath compiled to Python: against the reference library, and what it adds."""
 
 from __future__ import annotations
 
