@@ -20,6 +20,7 @@ from takopi.adapters.jmes import compile_expression
 from takopi.adapters.scope import Scope
 from takopi.adapters.source import Source, parse
 from takopi.bundled import bundled
+from tests.oracle.reference import reference_search, same_json
 
 OUR_WORDS = {"run", "node", "scope", "NUMBERS", "dict", "list", "str", "bool", "type", "len"}
 OUR_ATTRIBUTES = {"get", "append", "values", "event", "state", "run", "options", "environ"}
@@ -224,6 +225,15 @@ def test_loops_deeper_than_python_nests_them(form):
     for _ in range(40):
         text, node = form.format(text), [node]
     assert compile_expression(text).evaluate(node, Scope()) == node
+
+
+@pytest.mark.parametrize("form", ["{}[0]", "{}.a", "{}[*]", "{} | [1:]", "!{}", "{} == {}", "[{}]"])
+@pytest.mark.parametrize(
+    "value", ["`null`", "`true`", "`0`", "`1.5`", "'x'", "`[]`", "`{{}}`", "a"]
+)
+def test_python_has_no_objection_to_any_constant(form, value):
+    text = form.replace("{}", value.replace("{{}}", "{}"))
+    assert same_json(compile_expression(text).evaluate({}, Scope()), reference_search(text, {}))
 
 
 def test_a_deep_constant_is_folded_in_no_time():
