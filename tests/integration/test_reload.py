@@ -76,7 +76,7 @@ class Watched:
 
     async def until(self, condition):
         with anyio.fail_after(10):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
 

@@ -31,7 +31,7 @@ BUILT_IN = sorted((CHECKOUT / "adapters").glob("*.yaml"))
 
 # These are about several files, or about the machine: see tests/unit/test_catalog.py and the
 # command line's own tests.
-NOT_OF_ONE_FILE = {"resume-overlap", "duplicate-id", "missing-command"}
+NOT_OF_ONE_FILE = {"resume-overlap", "duplicate-id", "missing-command", "missing-key"}
 
 each_bad = pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 each_good = pytest.mark.parametrize("file", [*GOOD, *BUILT_IN], ids=lambda file: file.stem)
