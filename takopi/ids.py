@@ -11,6 +11,7 @@ _ID = re.compile(r"[a-z0-9_]{1,32}\Z")
 RESERVED_CHAT_IDS = frozenset(
     ["cancel", "file", "new", "agent", "model", "reasoning", "trigger", "topic", "ctx"]
 )
+RESERVED_CHAT_COMMANDS = RESERVED_CHAT_IDS  # as published plugins call it
 # What a plugin's command or an engine cannot be called.
 RESERVED_COMMAND_IDS = RESERVED_CHAT_IDS | {"config", "doctor", "init", "plugins"}
 # Words of the command line: `takopi <engine>` must not mean two things.

@@ -32,6 +32,7 @@ BASE = {
     "events",
     "ids",
     "json_state",
+    "legacy",
     "lines",
     "logs",
     "model",
@@ -45,7 +46,7 @@ LAYERS = [
     {"bridge"},
     {"telegram"},
     {"cli", "testing"},
-    {"__main__"},
+    {"__main__", "api"},
 ]
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}
 NARROWER = {
@@ -67,7 +68,7 @@ GATEKEEPERS = {
     "rich": {"takopi.cli"},
     "ruamel": {"takopi.adapters.source", "takopi.cli.adapters"},
     "structlog": {"takopi.logs"},
-    "subprocess": {"takopi.engines.process", "takopi.git"},
+    "subprocess": {"takopi.engines.process", "takopi.engines.subprocesses", "takopi.git"},
     "tomlkit": {"takopi.config"},
     "typer": {"takopi.cli"},
 }
@@ -320,6 +321,9 @@ UPWARD = [
     ("takopi.bridge", "import takopi.telegram", "takopi.telegram"),
     ("takopi.telegram", "import takopi.cli", "takopi.cli"),
     ("takopi.bridge", "import takopi.testing", "takopi.testing"),
+    ("takopi.bridge", "from takopi import api", "takopi.api"),
+    ("takopi.cli.app", "from takopi.api import Runner", "takopi.api"),
+    ("takopi.__main__", "import takopi.runner_bridge", "takopi.runner_bridge"),
     ("takopi.cli.app", "import takopi.testing", "takopi.testing"),
     ("takopi", "from takopi.adapters.source import parse", "takopi.adapters.source"),
     ("takopi.model", "import takopi.adapters", "takopi.adapters"),
