@@ -1,14 +1,11 @@
 """`takopi init`: the repository you are in becomes a project."""
 
-import os
-import pty
 import subprocess
-import time
 import tomllib
 
 import pytest
 
-from tests.support.command_line import SCRIPTS, environment, takopi
+from tests.support.command_line import in_terminal, takopi
 
 TOKEN = "123456789:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc"
 
@@ -115,27 +112,6 @@ def test_without_a_terminal_an_existing_project_stays(home):
     assert done.returncode == 1
     assert done.stderr == "error: project 'APP' already exists; nothing was changed\n"
     assert list(projects(home)) == ["app"]
-
-
-def in_terminal(home, answers, *args):
-    """Answer each question in turn; gives the exit code and what was shown."""
-    pid, master = pty.fork()
-    if pid == 0:
-        os.chdir(home / "project")
-        os.execve(SCRIPTS / "takopi", ["takopi", *args], environment(home))
-    shown = b""
-    for question, answer in answers:
-        end = time.monotonic() + 30
-        while question not in shown and time.monotonic() < end:
-            shown += os.read(master, 4096)
-        os.write(master, answer)
-    try:
-        while chunk := os.read(master, 4096):
-            shown += chunk
-    except OSError:
-        pass
-    os.close(master)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 
 def test_in_a_terminal_the_alias_is_asked_for(home):

@@ -2,16 +2,14 @@
 
 import json
 import os
-import pty
 import signal
 import stat
 import subprocess
-import time
 from contextlib import contextmanager
 
 import pytest
 
-from tests.support.command_line import SCRIPTS, environment, takopi
+from tests.support.command_line import SCRIPTS, environment, in_terminal, takopi
 
 TOKEN = "123456789:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc"
 CONFIG = f"""\
@@ -256,28 +254,8 @@ def test_s24_a_crash_frees_the_lock_and_hides_the_token(home):
 
 
 class TestInATerminal:
-    def talk(self, home, *args, answers, env=None):
-        pid, master = pty.fork()
-        if pid == 0:
-            os.chdir(home / "project")
-            os.execve(
-                SCRIPTS / "takopi",
-                ["takopi", *args],
-                {**environment(home), "PYTHONPATH": str(home / "site"), **(env or {})},
-            )
-        shown = b""
-        for question, answer in answers:
-            end = time.monotonic() + 30
-            while question not in shown and time.monotonic() < end:
-                shown += os.read(master, 4096)
-            os.write(master, answer)
-        try:
-            while chunk := os.read(master, 4096):
-                shown += chunk
-        except OSError:
-            pass
-        os.close(master)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+    def talk(self, home, *args, answers, **env):
+        return in_terminal(home, answers, *args, PYTHONPATH=str(home / "site"), **env)
 
     def test_without_a_file_the_set_up_runs(self, home):
         (home / ".takopi/takopi.toml").unlink()
@@ -307,7 +285,7 @@ class TestInATerminal:
     @pytest.mark.parametrize("value", ["1", "0"])
     def test_interaction_can_be_forbidden(self, home, value):
         (home / ".takopi/takopi.toml").write_text('default_engine = "acme"\ntransport = "fake"\n')
-        code, shown = self.talk(home, answers=[], env={"TAKOPI_NO_INTERACTIVE": value})
+        code, shown = self.talk(home, answers=[], TAKOPI_NO_INTERACTIVE=value)
         assert code == 1
         assert "run onboarding" not in shown
 
