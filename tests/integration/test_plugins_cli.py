@@ -65,7 +65,8 @@ def show(capsys, *, load=False, strict=False):
     """Exit code and lines; takopi's own transports, which come and go, are left out."""
     code = plugins_command(load=load, strict=strict)
     out = capsys.readouterr().out.splitlines()
-    return code, [line for line in out if not line.startswith("  telegram (takopi)")]
+    own = ("  telegram (takopi)", "  terminal (takopi)")
+    return code, [line for line in out if not line.startswith(own)]
 
 
 def fill(site, home):

@@ -28,11 +28,12 @@ async def test_one_live_session_has_one_lock():
 async def test_an_idle_session_costs_nothing():
     from takopi.engines import base
 
-    lock = session_lock(TOKEN)
-    assert TOKEN in base._locks
+    token = ResumeToken("acme", "of nobody else")
+    lock = session_lock(token)
+    assert token in base._locks
     del lock
     gc.collect()
-    assert TOKEN not in base._locks
+    assert token not in base._locks
 
 
 async def test_a_lock_is_held_by_one_and_may_be_released_by_another_task():
