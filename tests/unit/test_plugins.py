@@ -149,7 +149,8 @@ def test_one_distribution_that_gives_an_id_twice_loses_it(site):
 def test_one_id_in_two_groups_is_no_duplicate(site):
     points = {"same": "m:BACKEND"}
     site.install("acme", {COMMAND_GROUP: points, TRANSPORT_GROUP: points})
-    assert list_ids(COMMAND_GROUP) == list_ids(TRANSPORT_GROUP) == ["same"]
+    assert list_ids(COMMAND_GROUP) == ["same"]
+    assert "same" in list_ids(TRANSPORT_GROUP)
 
 
 def test_a_duplicate_that_the_allowlist_hides_takes_nothing_away(site):
