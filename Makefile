@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 help: ## Show what there is
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## Ask the embedded demo engine about this folder
-	@TAKOPI_DEMO_DELAY=0.8 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/takopi run demo "What is this project?"
+demo: $(VENV)/.installed ## Chat with the embedded demo engine about this folder
+	@TAKOPI_DEMO_DELAY=0.8 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/takopi chat demo "What is this project?"
 
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest -q

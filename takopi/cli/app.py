@@ -169,6 +169,21 @@ def _start(ctx: typer.Context, engine: str | None) -> None:
 
 
 @app.command()
+def chat(
+    engine: Annotated[
+        str | None, typer.Argument(help="Default engine here, see `takopi adapters list`.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(help="The first message; the chat goes on after it.")
+    ] = None,
+) -> None:
+    """Chat here, in the terminal; needs no configuration and no account."""
+    from takopi.cli.start import chat_command
+
+    raise typer.Exit(chat_command(engine, " ".join(prompt or ())))
+
+
+@app.command()
 def run(
     engine: Annotated[str, typer.Argument(help="Engine id, see `takopi adapters list`.")],
     prompt: Annotated[list[str], typer.Argument(help="The prompt; `-` alone reads it from stdin.")],
@@ -225,6 +240,21 @@ def plugins(
     from takopi.cli.plugins import plugins_command
 
     raise typer.Exit(plugins_command(load=load, strict=strict))
+
+
+@app.command("chat-id")
+def chat_id(
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Bot token; default the configured one.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="ALIAS", help="Bind the chat to this project.")
+    ] = None,
+) -> None:
+    """Show the number of a Telegram chat: wait for a message that is sent there."""
+    from takopi.cli.chat_id import chat_id_command
+
+    raise typer.Exit(chat_id_command(token, project))
 
 
 @app.command("onboarding-paths", hidden=True)

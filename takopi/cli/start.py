@@ -24,11 +24,12 @@ from takopi.bridge.transport import (
 from takopi.cli.streams import is_interactive
 from takopi.config import Config, config_path, display_path, load_config
 from takopi.config.settings import MAIN_TRANSPORT
+from takopi.diagnostics import did_you_mean
 from takopi.engines.backend import EngineBackend
 from takopi.engines.registry import default_engine_id, list_backend_ids, load_registry
-from takopi.errors import EXIT_OK, ConfigError, TakopiError
+from takopi.errors import EXIT_OK, ConfigError, TakopiError, UsageError
 from takopi.lockfile import acquire_lock, token_fingerprint
-from takopi.logs import add_secret, get_logger, setup_logging
+from takopi.logs import add_secret, get_logger, setup_logging, show_warnings
 
 logger = get_logger(__name__)
 
@@ -52,6 +53,8 @@ def start_command(options: StartOptions) -> int:
         os.environ.setdefault("TAKOPI_LOG_FILE", "debug.log")
     setup_logging(debug=options.debug)
     path = config_path()
+    if _may_choose(options, path) and _chooses_terminal():
+        return chat_command(options.engine)
     transport = _set_up(options, path)
     config = load_config(path)
     settings = config.settings
@@ -80,6 +83,26 @@ def start_command(options: StartOptions) -> int:
     return EXIT_OK
 
 
+def chat_command(engine: str | None, first: str = "") -> int:
+    """Chat in the terminal, with no lock: it serves no account that two could be at.
+
+    ``first`` is the first message, if it is not blank. The exit code is that of `run_chat`.
+    """
+    from takopi.terminal.chat import ChatOptions, run_chat
+
+    if os.environ.get("TAKOPI_LOG_FILE") or os.environ.get("TAKOPI_LOG_LEVEL"):
+        setup_logging()
+    else:
+        show_warnings()  # the terminal is for the conversation
+    if engine is not None and engine not in engine_ids():
+        advice = did_you_mean(engine, engine_ids()) or "see `takopi adapters list`"
+        raise UsageError(f"unknown engine `{engine}`; {advice}")
+    path = config_path()
+    spec = build_runtime_spec(load_config(path), default_engine_override=engine)
+    options = ChatOptions(path, first=first.strip() or None, default_engine_override=engine)
+    return run_chat(spec.to_runtime(config_path=path), options)
+
+
 def engine_ids() -> list[str]:
     """The engines that the command line knows, whatever state the configuration is in."""
     try:
@@ -89,6 +112,26 @@ def engine_ids() -> list[str]:
 
 
 # -- set-up ----------------------------------------------------------------------------------------
+
+
+def _may_choose(options: StartOptions, path: Path) -> bool:
+    """Whether nothing says yet which chat it is to be, and there is somebody to ask."""
+    if options.transport is not None or options.onboard or path.exists():
+        return False
+    return is_interactive() and "transport" not in load_config(path).data
+
+
+def _chooses_terminal() -> bool:
+    """Ask where to chat; elsewhere than here an account has to be set up."""
+    import typer
+
+    print("There is no configuration yet. Where do you want to chat?")
+    print("  1  here, in this terminal: needs no account")
+    print("  2  in Telegram, from any phone")
+    answer = ""
+    while answer not in ("1", "2"):
+        answer = typer.prompt("Choose", default="1").strip()
+    return answer == "1"
 
 
 def next_step(*, ok: bool, config_helps: bool, config_exists: bool, interactive: bool) -> Step:

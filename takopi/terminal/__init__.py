@@ -1,0 +1,1 @@
+"""The chat in a terminal: a transport like any other, with no account."""
