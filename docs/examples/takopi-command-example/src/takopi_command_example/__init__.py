@@ -1,0 +1,1 @@
+"""A command for takopi: /everyone asks every engine at once."""

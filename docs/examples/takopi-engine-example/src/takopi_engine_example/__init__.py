@@ -1,0 +1,1 @@
+"""An engine for takopi, written in Python, and the small agent that it runs."""
