@@ -20,6 +20,7 @@ from takopi.bridge.commands import (
     list_command_ids,
 )
 from takopi.bridge.delivery import MessageRef, Presenter, RenderedMessage, SendOptions, Transport
+from takopi.bridge.executor import CommandPlace, run_command
 from takopi.bridge.handle import (
     ExecBridgeConfig,
     IncomingMessage,
@@ -27,7 +28,12 @@ from takopi.bridge.handle import (
     RunningTasks,
     handle_message,
 )
-from takopi.bridge.markdown import MarkdownFormatter, MarkdownParts, assemble_markdown_parts
+from takopi.bridge.markdown import (
+    MarkdownFormatter,
+    MarkdownParts,
+    MarkdownPresenter,
+    assemble_markdown_parts,
+)
 from takopi.bridge.progress import ActionState, ProgressState, ProgressTracker
 from takopi.bridge.runtime import ContextSource, ResolvedMessage, ResolvedRunner, TransportRuntime
 from takopi.bridge.scheduler import ThreadJob, ThreadScheduler
@@ -81,6 +87,7 @@ __all__ = [
     "CommandBackend",
     "CommandContext",
     "CommandExecutor",
+    "CommandPlace",
     "CommandResult",
     "CompletedEvent",
     "ConfigError",
@@ -97,6 +104,7 @@ __all__ = [
     "JsonlSubprocessRunner",
     "MarkdownFormatter",
     "MarkdownParts",
+    "MarkdownPresenter",
     "MessageRef",
     "Presenter",
     "ProgressState",
@@ -144,6 +152,7 @@ __all__ = [
     "load_settings",
     "read_config",
     "reset_run_base_dir",
+    "run_command",
     "set_run_base_dir",
     "suppress_logs",
     "watch_config",

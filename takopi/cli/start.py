@@ -52,6 +52,17 @@ def start_command(options: StartOptions) -> int:
     if options.debug:
         os.environ.setdefault("TAKOPI_LOG_FILE", "debug.log")
     setup_logging(debug=options.debug)
+    received: list[int] = []
+    with _signals_interrupt(received):
+        try:
+            return _start(options)
+        except KeyboardInterrupt:
+            number = received[0] if received else int(signal.SIGINT)
+            logger.info("shutdown.interrupted", signal=signal.Signals(number).name)
+            return 128 + number
+
+
+def _start(options: StartOptions) -> int:
     path = config_path()
     if _may_choose(options, path) and _chooses_terminal():
         return chat_command(options.engine)
@@ -63,23 +74,14 @@ def start_command(options: StartOptions) -> int:
     token = lock_token(transport, transport_config=transport_config, config_path=path)
     if token:
         add_secret(token)
-    received: list[int] = []
-    with (
-        acquire_lock(config_path=path, token_fingerprint=token_fingerprint(token)),
-        _signals_interrupt(received),
-    ):
-        try:
-            transport.build_and_run(
-                transport_config=transport_config,
-                config_path=path,
-                runtime=spec.to_runtime(config_path=path),
-                final_notify=options.final_notify,
-                default_engine_override=options.engine,
-            )
-        except KeyboardInterrupt:
-            number = received[0] if received else int(signal.SIGINT)
-            logger.info("shutdown.interrupted", signal=signal.Signals(number).name)
-            return 128 + number
+    with acquire_lock(config_path=path, token_fingerprint=token_fingerprint(token)):
+        transport.build_and_run(
+            transport_config=transport_config,
+            config_path=path,
+            runtime=spec.to_runtime(config_path=path),
+            final_notify=options.final_notify,
+            default_engine_override=options.engine,
+        )
     return EXIT_OK
 
 

@@ -271,8 +271,7 @@ def test_the_how_to_shows_what_is_in_the_examples():
 
 
 def test_the_examples_use_public_names_only():
-    # The last one only until `takopi.api` has `CommandPlace` and `run_command`.
-    public = {"takopi.api", "takopi.testing", "takopi.bridge.executor"}
+    public = {"takopi.api", "takopi.testing"}
     for path, text in sources().items():
         for module in re.findall(r"^(?:from|import) (takopi[\w.]*)", text, re.M):
             own = module.startswith(("takopi_engine_", "takopi_transport_", "takopi_command_"))

@@ -39,6 +39,7 @@ ADDED = _words("""
     TakopiEvent ActionKind ResumeTokenMixin EngineRunOptions apply_run_options get_run_options
     MarkdownFormatter MarkdownParts assemble_markdown_parts watch_config ConfigReload ensure_table
     dump_toml get_run_base_dir list_transports get_transport ContextSource is_valid_id
+    CommandPlace run_command MarkdownPresenter
 """)
 
 

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from anyio.from_thread import BlockingPortal
 
 from takopi.api import (
+    CommandPlace,
     ConfigError,
     DirectiveError,
     ExecBridgeConfig,
@@ -36,12 +37,10 @@ from takopi.api import (
     handle_message,
     list_command_ids,
     reset_run_base_dir,
+    run_command,
     set_run_base_dir,
     watch_config,
 )
-
-# How plugins' commands run in a chat; the only names here that are not in `takopi.api` yet.
-from takopi.bridge.executor import CommandPlace, run_command
 from takopi_transport_example.transport import CHANNEL, LinePresenter, LineTransport
 
 _REPLY = re.compile(r">(\d+)\b\s*(.*)")
