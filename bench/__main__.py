@@ -8,12 +8,13 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import rendering, runner, startup, translator
+from bench import bridge, rendering, runner, startup, translator
 from bench.measure import print_table
 
 TOPICS = {
     "translator": translator.measure,
     "runner": runner.measure,
+    "bridge": bridge.measure,
     "startup": startup.measure,
     "rendering": rendering.measure,
 }

@@ -276,9 +276,13 @@ def _transport(config: Config, registry: Registry) -> Iterator[Check]:
     except TakopiError as error:
         yield Check(wanted, "error", _first_line(error))
         return
-    for issue in result.issues:
-        if needs_config(issue, wanted):
-            yield Check(wanted, "error", issue.title, "`takopi --onboard` asks for what it needs")
+    missing = [issue for issue in result.issues if needs_config(issue, wanted)]
+    for issue in missing:
+        # Whoever has no file yet may want no chat: engines run without one.
+        state: State = "error" if config.exists else "warning"
+        yield Check(wanted, state, issue.title, "`takopi --onboard` asks for what it needs")
+    if missing:
+        return  # there is nothing to look at yet
     own = getattr(transport, "doctor_checks", None)
     if own is not None:
         table = config.settings.transport_config(wanted, config_path=config.path)

@@ -105,6 +105,7 @@ class TelegramSettings(_Table):
 
     bot_token: NonEmpty = Field(repr=False)
     chat_id: ChatId
+    api_url: NonEmpty = "https://api.telegram.org"
     allowed_user_ids: list[StrictInt] = []
     message_overflow: Literal["trim", "split"] = "trim"
     voice_transcription: bool = False

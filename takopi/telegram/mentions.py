@@ -76,7 +76,7 @@ def invokes(message: InboundMessage, bot: BotIdentity, words: Container[str]) ->
     command = parse_command(message.text)
     if command is not None and (command.name in words or _is_us(command.addressee, bot)):
         return True
-    return is_mentioned(message.text, bot) or _replies_to_us(message, bot)
+    return is_mentioned(message.text, bot) or replies_to_us(message, bot)
 
 
 def is_mentioned(text: str, bot: BotIdentity) -> bool:
@@ -104,7 +104,8 @@ def _is_us(name: str | None, bot: BotIdentity) -> bool:
     return name is not None and bot.username is not None and name.lower() == bot.username.lower()
 
 
-def _replies_to_us(message: InboundMessage, bot: BotIdentity) -> bool:
+def replies_to_us(message: InboundMessage, bot: BotIdentity) -> bool:
+    """Whether a message replies to one of this bot's."""
     reply = message.reply_to
     if reply is None:
         return False

@@ -2,7 +2,7 @@
 
 ::
 
-    {"version": 1, "runs": {"<chat id>:<message id>": {"thread_id": 7}}}
+    {"version": 1, "runs": {"<chat id>:<message id>": {"thread_id": 7, "footer": "…"}}}
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """One progress message."""
+    """One progress message; ``footer`` has the lines that go on with its session, once it has one."""
 
     chat_id: int
     message_id: int
     thread_id: int | None = None
+    footer: str | None = None
 
 
 class _Entry(msgspec.Struct):
     thread_id: int | None = None
+    footer: str | None = None
 
 
 class _State(msgspec.Struct):
@@ -58,7 +60,7 @@ class OpenRuns(JsonStateStore[_State]):
 
     def add(self, run: OpenRun) -> None:
         """Note a progress message, as soon as it is posted."""
-        self._change(_key(run.chat_id, run.message_id), _Entry(run.thread_id))
+        self._change(_key(run.chat_id, run.message_id), _Entry(run.thread_id, run.footer))
 
     def remove(self, chat_id: int, message_id: int) -> None:
         """Forget a progress message that is replaced or gone.
@@ -81,7 +83,7 @@ class OpenRuns(JsonStateStore[_State]):
         for key, entry in self._state.runs.items():
             chat_id, _, message_id = key.partition(":")
             try:
-                found.append(OpenRun(int(chat_id), int(message_id), entry.thread_id))
+                found.append(OpenRun(int(chat_id), int(message_id), entry.thread_id, entry.footer))
             except ValueError:
                 logger.warning("open_runs.bad_key", key=key)
         return found

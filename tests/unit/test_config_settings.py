@@ -101,6 +101,7 @@ def test_defaults_of_the_telegram_chat():
     assert telegram().model_dump() == {
         "bot_token": "1:abc",
         "chat_id": 5,
+        "api_url": "https://api.telegram.org",
         "allowed_user_ids": [],
         "message_overflow": "trim",
         "voice_transcription": False,
