@@ -374,6 +374,15 @@ class Logger:
         self._name = name or _ROOT
         self._fields = dict(fields)
 
+    def is_enabled_for(self, level: str) -> bool:
+        """Whether a line of that level goes anywhere: for what is expensive to say."""
+        number = _LEVELS[level]
+        if number < _floor.get():
+            return False
+        if _pipeline is not None:
+            return number >= _pipeline.level
+        return logging.getLogger(self._name).isEnabledFor(number)
+
     def bind(self, **fields: Any) -> Logger:
         """A logger whose lines also carry ``fields``."""
         return Logger(self._name, {**self._fields, **fields})

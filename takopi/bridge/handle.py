@@ -448,6 +448,8 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 def _log_event(event: TakopiEvent) -> None:
+    if not logger.is_enabled_for("debug"):
+        return  # of fifty busy runs this would be a fifth of the work
     try:
         for line in render_event_cli(event):
             logger.debug("runner.event.cli", line=line)

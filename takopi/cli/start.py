@@ -211,17 +211,18 @@ def _setup_error(result: SetupResult, transport: TransportBackend, path: Path) -
         first = result.issues[0]
         details = "\n".join(_plain(line) for line in first.lines)
         return TakopiError(f"{first.title}\n{details}".rstrip())
+    steps = "\n".join(_plain(line) for line in issue.lines)
     if not path.exists():
         return ConfigError(
             f"missing takopi config at {display_path(path)}; `takopi --onboard` in a terminal "
-            "asks for what it needs, `takopi config set` writes it"
+            f"asks for what it needs, `takopi config set` writes it\n{steps}"
         )
     message = f"invalid takopi config at {display_path(path)}"
     try:
         load_config(path).settings.transport_config(transport.id, config_path=path)
     except ConfigError as error:
         return ConfigError(f"{message}\n{error}", error.diagnostics)
-    return ConfigError(f"{message}: {issue.title}")
+    return ConfigError(f"{message}: {issue.title}\n{steps}")
 
 
 def _plain(line: str) -> str:

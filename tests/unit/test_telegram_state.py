@@ -347,15 +347,21 @@ def config(tmp_path):
 
 def test_what_was_in_flight_is_left_over_for_the_next_process(config):
     runs = OpenRuns(config)
-    runs.add(OpenRun(-100, 5, thread_id=7))
+    runs.add(OpenRun(-100, 5, thread_id=7, footer="acme --resume s1"))
     runs.add(OpenRun(42, 6))
     runs.add(OpenRun(42, 8))
     runs.remove(42, 6)
     left = OpenRuns(config).left_over()
-    assert sorted(left, key=lambda run: run.message_id) == [OpenRun(-100, 5, 7), OpenRun(42, 8)]
+    assert sorted(left, key=lambda run: run.message_id) == [
+        OpenRun(-100, 5, 7, "acme --resume s1"),
+        OpenRun(42, 8),
+    ]
     assert json.loads((config.parent / FILE_NAME).read_text()) == {
         "version": 1,
-        "runs": {"-100:5": {"thread_id": 7}, "42:8": {"thread_id": None}},
+        "runs": {
+            "-100:5": {"thread_id": 7, "footer": "acme --resume s1"},
+            "42:8": {"thread_id": None, "footer": None},
+        },
     }
 
 

@@ -1,0 +1,109 @@
+"""Progress messages in flight are noted on disk, so that the next start can say what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+
+from takopi.bridge.delivery import ChannelId, MessageRef, RenderedMessage, SendOptions, Transport
+from takopi.telegram.open_runs import OpenRun, OpenRuns
+from takopi.telegram.presenter import NO_KEYBOARD
+
+_LATE_S = 1.0  # for the id of a message that is being posted when its run is cancelled
+
+
+@dataclass(slots=True, eq=False)
+class _Posting:
+    """A progress message on its way, which goes on when its run does not."""
+
+    ref: MessageRef | None = None
+    abandoned: bool = False
+    done: anyio.Event = field(default_factory=anyio.Event)
+    scope: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
+
+
+class TrackedTransport:
+    """A transport that keeps `OpenRuns` up to date with the progress messages that it shows."""
+
+    def __init__(self, inner: Transport, open_runs: OpenRuns) -> None:
+        self._inner = inner
+        self._open_runs = open_runs
+
+    async def close(self) -> None:
+        """Close the transport."""
+        await self._inner.close()
+
+    async def send(
+        self,
+        *,
+        channel_id: ChannelId,
+        message: RenderedMessage,
+        options: SendOptions | None = None,
+    ) -> MessageRef | None:
+        """Post a message. What it replaces is forgotten once it is replaced.
+
+        Progress that nobody waits for any more by the time it is posted loses its button at once.
+        """
+        if not _is_progress(message):
+            ref = await self._inner.send(channel_id=channel_id, message=message, options=options)
+            if options is not None and options.replace is not None:
+                # Even if it failed: an answer that cannot be posted is shown in what it replaces.
+                self._forget(options.replace)
+            return ref
+        posting = _Posting()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._post, posting, channel_id, message, options)
+            try:
+                await posting.done.wait()
+            except anyio.get_cancelled_exc_class():
+                posting.abandoned = True
+                posting.scope.deadline = anyio.current_time() + _LATE_S
+                raise
+        return posting.ref
+
+    async def _post(
+        self,
+        posting: _Posting,
+        channel_id: ChannelId,
+        message: RenderedMessage,
+        options: SendOptions | None,
+    ) -> None:
+        """Post progress, and note it."""
+        with posting.scope:
+            ref = await self._inner.send(channel_id=channel_id, message=message, options=options)
+            if ref is not None:
+                thread_id = int(ref.thread_id) if ref.thread_id is not None else None
+                self._open_runs.add(OpenRun(int(ref.channel_id), int(ref.message_id), thread_id))
+                if options is not None and options.replace is not None:
+                    self._forget(options.replace)
+                if posting.abandoned:
+                    ended = RenderedMessage("cancelled", {"reply_markup": NO_KEYBOARD})
+                    await self.edit(ref=ref, message=ended)
+                posting.ref = ref
+        posting.done.set()
+
+    async def edit(
+        self, *, ref: MessageRef, message: RenderedMessage, wait: bool = True
+    ) -> MessageRef | None:
+        """Change a message. One that becomes an answer is forgotten first, see `OpenRuns.remove`."""
+        if "answer" in message.extra:
+            self._forget(ref)
+        edited = await self._inner.edit(ref=ref, message=message, wait=wait)
+        if edited is not None and not _is_progress(message):
+            self._forget(ref)
+        return edited
+
+    async def delete(self, *, ref: MessageRef) -> bool:
+        """Delete a message."""
+        deleted = await self._inner.delete(ref=ref)
+        if deleted:
+            self._forget(ref)
+        return deleted
+
+    def _forget(self, ref: MessageRef) -> None:
+        self._open_runs.remove(int(ref.channel_id), int(ref.message_id))
+
+
+def _is_progress(message: RenderedMessage) -> bool:
+    return bool(message.extra.get("progress"))
