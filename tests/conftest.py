@@ -1,10 +1,12 @@
 """Shared test settings."""
 
 import logging
+from weakref import WeakValueDictionary
 
 import pytest
 
 from takopi import logs
+from takopi.engines import base
 
 
 @pytest.fixture
@@ -22,3 +24,9 @@ def logging_as_it_was():
     logger.handlers[:], logger.propagate = handlers, propagate
     logger.setLevel(level)
     logs._pipeline = pipeline
+
+
+@pytest.fixture(autouse=True)
+def sessions_of_its_own(monkeypatch):
+    """A run that another test left behind must not hold the lock of a session of the same name."""
+    monkeypatch.setattr(base, "_locks", WeakValueDictionary())
