@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check e2e-engines bench format schemas clean help
+.PHONY: demo test test-slow check e2e-engines bench format schemas clean help
 
 help: ## Show what there is
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,8 +12,11 @@ help: ## Show what there is
 demo: $(VENV)/.installed ## Chat with the embedded demo engine about this folder
 	@TAKOPI_DEMO_DELAY=0.8 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/takopi chat demo "What is this project?"
 
-test: $(VENV)/.installed-dev ## Run the tests
-	$(BIN)/python -m pytest -q
+test: $(VENV)/.installed-dev ## Run the tests, but for the slow ones
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(VENV)/.installed-dev ## Run the slow tests: the whole bot against a fake Telegram; minutes
+	$(BIN)/python -m pytest -q -m slow
 
 check: $(VENV)/.installed-dev ## Everything a change must pass; ends with the tests
 	$(BIN)/ruff format --check .
