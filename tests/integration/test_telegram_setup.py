@@ -144,6 +144,7 @@ def test_f58_chat_id_takes_no_messages_from_a_running_takopi(home, tg):
     assert not tg.calls("getUpdates")
 
 
+@pytest.mark.slow
 def test_f57_onboarding_writes_the_chat_and_its_owner_and_keeps_the_rest(home, tg, dm):
     configure(home, tg, "chat_id = 1", "message_overflow = 'split'")
     thread = when_polled(tg, lambda: dm.send("/start"))

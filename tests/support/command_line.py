@@ -2,6 +2,8 @@
 
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -40,15 +42,23 @@ def in_terminal(home, answers, *args, **env):
         os.chdir(home / "project")
         os.execve(SCRIPTS / "takopi", ["takopi", *args], {**environment(home), **env})
     shown = b""
-    for question, answer in answers:
-        end = time.monotonic() + 30
-        while question not in shown and time.monotonic() < end:
-            shown += os.read(master, 4096)
-        os.write(master, answer)
     try:
-        while chunk := os.read(master, 4096):
+        for question, answer in answers:
+            while question not in shown:
+                shown += _read(master, pid)
+            # A prompt that hides what is typed forgets what was typed before it.
+            time.sleep(0.3)
+            os.write(master, answer)
+        while chunk := _read(master, pid):
             shown += chunk
     except OSError:  # how a terminal says that nobody is left
         pass
     os.close(master)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def _read(master, pid):
+    """What is shown next; a program that says nothing for long is ended."""
+    if not select.select([master], [], [], 60)[0]:
+        os.kill(pid, signal.SIGKILL)
+    return os.read(master, 4096)
