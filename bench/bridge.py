@@ -37,7 +37,9 @@ from takopi.testing import RecordingTransport, Return, ScriptRunner
 _BURST = 100
 _EVERY_S = 0.02  # between messages of the idle chat
 _TARGET_MS = 10.0
-_LINES = 60_000  # of a busy run: more than it gets rid of while it is watched
+_SPACING_S = 0.1  # between the edits of a run, as in a terminal; Telegram takes fewer
+_LINES = 5_000  # of a busy run: as many steps as a long one has, namely five hundred
+_AGAIN = 20  # and again, for more than it gets rid of while it is watched
 _BUSY = """
 printf '{"type": "init", "id": "%s"}\\n' $$
 exec cat "$@"
@@ -110,9 +112,16 @@ async def _handle(
     chat: RecordingTransport,
     runner: Runner,
     on_thread_known: Callable[[ResumeToken, anyio.Event], Awaitable[None]] | None = None,
+    edit_spacing_s: float = 0.0,
 ) -> None:
     await handle_message(
-        ExecBridgeConfig(chat, MarkdownPresenter(), final_notify=True, refresh_s=None),
+        ExecBridgeConfig(
+            chat,
+            MarkdownPresenter(),
+            final_notify=True,
+            refresh_s=None,
+            edit_spacing_s=edit_spacing_s,
+        ),
         runner=runner,
         incoming=IncomingMessage(1, 1, "go"),
         resume_token=None,
@@ -195,8 +204,8 @@ def _company(count: int, seconds: float, rounds: int) -> list[Row]:
         with file.open("wb") as out:
             out.writelines(body(_LINES))
         # Readers that do nothing would soon be through with one file.
-        bare = ["sh", "-c", _BUSY, "sh", *[str(file)] * 20]
-        runner = runner_of("sh", "-c", _BUSY, "sh", str(file))
+        bare = ["sh", "-c", _BUSY, "sh", *[str(file)] * 20 * _AGAIN]
+        runner = runner_of("sh", "-c", _BUSY, "sh", *[str(file)] * _AGAIN)
         beside: dict[str, tuple[int, Callable[[_Up], Awaitable[None]]]] = {
             "alone": (0, lambda up: _bare(bare, up)),
             f"{count} bare readers": (count, lambda up: _bare(bare, up)),
@@ -277,4 +286,4 @@ async def _bridged(runner: AdapterRunner, up: _Up) -> None:
     async def on_thread_known(token: ResumeToken, done: anyio.Event) -> None:
         up.note_begin()
 
-    await _handle(RecordingTransport(), runner, on_thread_known)
+    await _handle(RecordingTransport(), runner, on_thread_known, _SPACING_S)

@@ -6,7 +6,7 @@ raises, and the edits of one message.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -170,12 +170,21 @@ class Reply:
 
 
 class ProgressEdits:
-    """Shows the newest state, as fast as the chat takes it; what came between is skipped."""
+    """Shows the newest state, as fast as the chat takes it; what came between is skipped.
 
-    def __init__(self, reply: Reply, render: Callable[[], RenderedMessage]) -> None:
+    ``rest`` is waited for after each edit: making one costs more than the event that asked for it.
+    """
+
+    def __init__(
+        self,
+        reply: Reply,
+        render: Callable[[], RenderedMessage],
+        rest: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self.delivered: RenderedMessage | None = None
         self._reply = reply
         self._render = render
+        self._rest = rest
         self._changed = anyio.Event()
 
     def wake(self) -> None:
@@ -196,3 +205,5 @@ class ProgressEdits:
                 continue
             if await self._reply.edit(ref, message, wait=False) is not None:
                 self.delivered = message
+            if self._rest is not None:
+                await self._rest()

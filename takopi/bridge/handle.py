@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
@@ -48,14 +49,17 @@ Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 class ExecBridgeConfig:
     """How runs answer.
 
-    ``final_notify``  a new, loud message for the answer; else it takes the place of the progress
-    ``refresh_s``     how often the elapsed time of a silent run moves on; None for never
+    ``final_notify``    a new, loud message for the answer; else it takes the place of the progress
+    ``refresh_s``       how often the elapsed time of a silent run moves on; None for never
+    ``edit_spacing_s``  how long a run's progress rests after an edit; what happens meanwhile is in
+                        the next one
     """
 
     transport: Transport
     presenter: Presenter
     final_notify: bool
     refresh_s: float | None = 15.0
+    edit_spacing_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,8 @@ class _Run:
             self.cfg.transport, incoming.channel_id, incoming.message_id, incoming.thread_id
         )
         self.tracker = ProgressTracker(engine=self.runner.engine)
-        self.edits = ProgressEdits(self.reply, self._render_working)
+        rest = partial(self.sleep, self.cfg.edit_spacing_s) if self.cfg.edit_spacing_s > 0 else None
+        self.edits = ProgressEdits(self.reply, self._render_working, rest)
 
     def interrupt(self) -> None:
         """The program ends: end the run as well, and be quick about the rest."""

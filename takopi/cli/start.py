@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -75,10 +76,14 @@ def _start(options: StartOptions) -> int:
     if token:
         add_secret(token)
     with acquire_lock(config_path=path, token_fingerprint=token_fingerprint(token)):
+        runtime = spec.to_runtime(config_path=path)
+        # What is loaded by now stays; looking through it again and again would hold up all chats.
+        gc.collect()
+        gc.freeze()
         transport.build_and_run(
             transport_config=transport_config,
             config_path=path,
-            runtime=spec.to_runtime(config_path=path),
+            runtime=runtime,
             final_notify=options.final_notify,
             default_engine_override=options.engine,
         )

@@ -19,6 +19,7 @@ from takopi.engines.base import SessionLock, get_run_options, session_lock
 from takopi.engines.executables import require_executable
 from takopi.engines.process import Command, Process, spawn
 from takopi.engines.redact import redactor
+from takopi.engines.turns import turns_of_loop
 from takopi.errors import RunError
 from takopi.lines import Line, Oversized
 from takopi.logs import get_logger, log_pipeline
@@ -28,7 +29,6 @@ from takopi.paths import get_run_base_dir
 logger = get_logger(__name__)
 
 # How long lines may be translated before other tasks get a turn.
-_TURN_S = 0.004
 
 
 class AdapterRunner:
@@ -209,6 +209,7 @@ class _Work:
         self._process = process
         self._translator = translator
         self._clock = _Clock(translator, timeout_s)
+        self._turns = turns_of_loop()
         self._lines: deque[Line] = deque()  # read but not translated
         self._all_read = False
         self._stopped: str | None = None  # why takopi ended it
@@ -225,12 +226,10 @@ class _Work:
         """
         translator, clock = self._translator, self._clock
         events: list[TakopiEvent] = []
-        if self._lines:
-            await anyio.lowlevel.checkpoint()
-        else:
+        if not self._lines:
             events += await self._read()
         if self._stopped is None or not translator.outcomes:
-            events += self._translate()
+            events += await self._translate()
         elif not translator.ended:
             # The outcome stands: a farewell does not change it.
             await self._process.stop()
@@ -259,19 +258,24 @@ class _Work:
             log_pipeline(logger, "subprocess.stderr", pid=self._process.pid, line=text)
         return [event for raw in batch.stderr for event in self._translator.stderr(raw)]
 
-    def _translate(self) -> list[TakopiEvent]:
+    async def _translate(self) -> list[TakopiEvent]:
         """The events of waiting lines, for as long as a turn may last."""
         lines, translator = self._lines, self._translator
         translate, now = translator.line, time.monotonic
         events: list[TakopiEvent] = []
-        ends = now() + _TURN_S
-        while lines:
-            line = lines.popleft()
-            found = translator.skipped(line) if isinstance(line, Oversized) else translate(line)
-            if found:
-                events += found
-            if now() >= ends:
-                break
+        if not lines:
+            return events
+        ends = await self._turns.begin()
+        try:
+            while lines:
+                line = lines.popleft()
+                found = translator.skipped(line) if isinstance(line, Oversized) else translate(line)
+                if found:
+                    events += found
+                if now() >= ends:
+                    break
+        finally:
+            self._turns.end()
         self._clock.translated()
         return events
 

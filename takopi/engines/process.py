@@ -47,7 +47,7 @@ from takopi.lines import MAX_LINE_BYTES, Line, LineQueue, LineTail
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 4 * 1024  # of one wake-up: with fifty busy runs the loop still gets its turn
+_CHUNK_BYTES = 16 * 1024  # of one wake-up
 _KILL_ROUNDS = 3
 _KILL_WAIT_S = 0.5
 

@@ -51,6 +51,7 @@ CHANNEL = "terminal"
 HISTORY_FILE = "terminal_history"
 
 _REFRESH_S = 1.0
+_EDIT_SPACING_S = 0.1
 _COMMANDS = {
     "new": " [PROMPT]: begin a new session; running ones go on",
     "cancel": " [NUMBER]: end a run, or take back a queued one; so does Ctrl-C",
@@ -142,6 +143,7 @@ class Chat:
                 TerminalPresenter(),
                 final_notify=self._options.ring,
                 refresh_s=_REFRESH_S,
+                edit_spacing_s=_EDIT_SPACING_S,
             )
             async with anyio.create_task_group() as self._tasks:
                 self._executor = Executor(
@@ -171,12 +173,9 @@ class Chat:
     # -- messages ----------------------------------------------------------------------------
 
     async def _converse(self) -> None:
-        if self._screen.interactive:
-            engine = self._runtime.default_engine
-            self._say(f"`{engine}` answers here; `/help` says what else there is, Ctrl-D ends")
+        self._greet()
         if self._options.first is not None:
-            if self._screen.interactive:
-                self._say(f"› {self._options.first}")
+            self._screen.echo(self._options.first)
             await self._take(self._options.first)
         while not self._ended:
             text = await self._screen.read()
@@ -185,6 +184,14 @@ class Chat:
             await self._take(text)
         if not self._screen.interactive and not self._ended:
             await self._idle()  # whoever piped this in wants the answers
+
+    def _greet(self) -> None:
+        engine = self._runtime.default_engine
+        text = f"`{engine}` answers here; `/help` says what else there is, Ctrl-D ends"
+        if self._screen.interactive:
+            self._say(text)
+        elif sys.stdin.isatty():  # its output may be a file's
+            print(text.replace("`", ""), file=sys.stderr, flush=True)
 
     async def _take(self, text: str) -> None:
         """One message, down the whole road."""
