@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 
 from bench.measure import Row, medians
-from bench.processes import body, runner_of
+from bench.processes import body, in_own_session, runner_of
 from takopi.bridge.delivery import ChannelId, MessageRef, RenderedMessage, SendOptions
 from takopi.bridge.handle import ExecBridgeConfig, IncomingMessage, handle_message
 from takopi.bridge.markdown import MarkdownPresenter
@@ -40,10 +40,6 @@ _TARGET_MS = 10.0
 _SPACING_S = 0.1  # between the edits of a run, as in a terminal; Telegram takes fewer
 _LINES = 5_000  # of a busy run: as many steps as a long one has, namely five hundred
 _AGAIN = 20  # and again, for more than it gets rid of while it is watched
-_BUSY = """
-printf '{"type": "init", "id": "%s"}\\n' $$
-exec cat "$@"
-"""
 
 
 def measure(quick: bool) -> list[Row]:
@@ -183,7 +179,7 @@ class _Watch:
         return [
             *_spread(message, self.posts, target),
             *_spread(wait, self.waits, target),
-            Row(f"{who}: our own CPU in such a wait, p50", median(self.spent), "ms"),
+            *_spread(f"{who}: our own CPU in such a wait", self.spent, target),
         ]
 
 
@@ -204,8 +200,8 @@ def _company(count: int, seconds: float, rounds: int) -> list[Row]:
         with file.open("wb") as out:
             out.writelines(body(_LINES))
         # Readers that do nothing would soon be through with one file.
-        bare = ["sh", "-c", _BUSY, "sh", *[str(file)] * 20 * _AGAIN]
-        runner = runner_of("sh", "-c", _BUSY, "sh", *[str(file)] * _AGAIN)
+        bare = in_own_session(*[file] * 20 * _AGAIN)
+        runner = runner_of(*in_own_session(*[file] * _AGAIN))
         beside: dict[str, tuple[int, Callable[[_Up], Awaitable[None]]]] = {
             "alone": (0, lambda up: _bare(bare, up)),
             f"{count} bare readers": (count, lambda up: _bare(bare, up)),

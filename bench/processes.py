@@ -31,6 +31,11 @@ events:
 """
 INIT = b'{"type": "init", "id": "s1"}\n'
 RESULT = b'{"type": "result"}\n'
+# Prints files as a run of a session of its own; runs of one session would wait for each other.
+_IN_OWN_SESSION = """
+printf '{"type": "init", "id": "%s"}\\n' $$
+exec cat "$@"
+"""
 
 
 def runner_of(command: str, *args: str) -> AdapterRunner:
@@ -40,6 +45,11 @@ def runner_of(command: str, *args: str) -> AdapterRunner:
     if compiled.adapter is None:
         raise RuntimeError("\n".join(render_text(d) for d in compiled.diagnostics))
     return AdapterRunner(compiled.adapter, environ=os.environ)
+
+
+def in_own_session(*files: Path) -> list[str]:
+    """A command line that prints ``files``, which have no `INIT`, as the rest of a new session."""
+    return ["sh", "-c", _IN_OWN_SESSION, "sh", *map(str, files)]
 
 
 def script_runner(script: str, *args: str) -> AdapterRunner:

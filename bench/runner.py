@@ -16,7 +16,16 @@ import psutil
 
 from bench.measure import Row, cpu_s
 from bench.memory import growth_mb
-from bench.processes import body, consume, one_core, runner_of, script_runner, write_stream
+from bench.processes import (
+    RESULT,
+    body,
+    consume,
+    in_own_session,
+    one_core,
+    runner_of,
+    script_runner,
+    write_stream,
+)
 from bench.translator import BASELINE, bare_decode
 from takopi.engines.jsonl import AdapterRunner
 from takopi.lines import MAX_LINE_BYTES
@@ -119,8 +128,13 @@ def _latency(lines: int) -> list[Row]:
 
 def _company(folder: Path, runs: int, lines: int, rounds: int) -> list[Row]:
     """Many runs at once, and another task that wants its turn every millisecond."""
-    alone = runner_of("cat", str(write_stream(folder / "alone", lines)))
-    one_of_many = runner_of("cat", str(write_stream(folder / "many", lines // runs)))
+    share = folder / "share"
+    with share.open("wb") as out:
+        out.writelines(body(lines // runs))
+    end = folder / "end"
+    end.write_bytes(RESULT)
+    alone = runner_of(*in_own_session(*[share] * runs, end))
+    one_of_many = runner_of(*in_own_session(share, end))
     waits: list[float] = []
     busy: list[float] = []
 
