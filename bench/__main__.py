@@ -8,13 +8,14 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import bridge, rendering, runner, startup, translator
+from bench import bridge, rendering, runner, startup, telegram, translator
 from bench.measure import print_table
 
 TOPICS = {
     "translator": translator.measure,
     "runner": runner.measure,
     "bridge": bridge.measure,
+    "telegram": telegram.measure,
     "startup": startup.measure,
     "rendering": rendering.measure,
 }

@@ -471,3 +471,12 @@ def test_s24_no_secret_ever_comes_out(file, stderr, value, causes):
     everything = stderr.getvalue() + json.dumps(file(), ensure_ascii=False)
     assert "AAHdq" not in everything
     assert "sk-very" not in everything
+
+
+def test_logging_does_not_load_rich_and_leaves_it_to_others():
+    script = (
+        "import sys; from takopi.logs import setup_logging; setup_logging();"
+        "assert 'structlog' in sys.modules; assert not [m for m in sys.modules if 'rich' in m];"
+        "import rich.console"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
