@@ -1,18 +1,21 @@
 """Old import paths: published plugins import more than `takopi.api`, from modules that have moved.
 
 An old path is a module made on demand, with the same objects as today's; nothing is imported before
-a name is asked for. Paths that are modules of takopi today have their old names themselves.
+a name is asked for. Paths that are modules of takopi today have their old names themselves. Names
+that nothing is behind can be imported, since plugins do so at their head, and refuse to be used.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
+from pkgutil import resolve_name
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
-# Old path -> today's module -> names
+from takopi.errors import PluginError
+
+# Old path -> today's module, or `module:object` -> names
 MOVED: dict[str, dict[str, str]] = {
     "takopi.backends": {"takopi.engines.backend": "EngineBackend EngineConfig SetupIssue"},
     "takopi.backends_helpers": {"takopi.engines.backend": "install_issue"},
@@ -60,6 +63,7 @@ MOVED: dict[str, dict[str, str]] = {
         "takopi.config": "HOME_CONFIG_PATH load_settings load_settings_if_exists require_telegram"
         " validate_settings_data"
     },
+    "takopi.telegram.onboarding": {"takopi.telegram.backend:BACKEND": "check_setup"},
     "takopi.transport": {
         "takopi.bridge.delivery": "ChannelId MessageId MessageRef RenderedMessage SendOptions"
         " ThreadId Transport"
@@ -84,12 +88,26 @@ MOVED: dict[str, dict[str, str]] = {
         "takopi.engines.subprocesses": "kill_process manage_subprocess terminate_process"
     },
 }
-PACKAGES = {path.rpartition(".")[0] for path in MOVED} - {"takopi"}
+# Old path -> names -> why they are not there, and what to do
+MISSING: dict[str, dict[str, str]] = {
+    "takopi.telegram.files": {
+        "ZipTooLargeError default_upload_name deny_reason file_usage format_bytes"
+        " normalize_relative_path parse_file_command parse_file_prompt resolve_path_within_root"
+        " write_bytes_atomic zip_directory": "this version of takopi transfers no files; switch file"
+        " transfer off in the plugin that asked for it"
+    },
+    "takopi.telegram.onboarding": {
+        "render_setup_guide": "takopi shows what is missing by itself; give it the issues as the"
+        " result of `check_setup`"
+    },
+}
+PATHS = MOVED.keys() | MISSING.keys()
+PACKAGES = {path.rpartition(".")[0] for path in PATHS} - {"takopi", "takopi.telegram"}
 
 
 def find_spec(name: str) -> ModuleSpec | None:
     """The spec of an old path, None for anything else."""
-    if name not in MOVED and name not in PACKAGES:
+    if name not in PATHS and name not in PACKAGES:
         return None
     return ModuleSpec(name, _Loader(), origin=__name__, is_package=name in PACKAGES)
 
@@ -97,17 +115,35 @@ def find_spec(name: str) -> ModuleSpec | None:
 class _Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         path = module.__name__
-        moved = MOVED.get(path, {})
+        moved, missing = MOVED.get(path, {}), MISSING.get(path, {})
         homes = {name: home for home, names in moved.items() for name in names.split()}
+        reasons = {name: reason for names, reason in missing.items() for name in names.split()}
 
         def lookup(name: str) -> Any:
-            if name not in homes:
-                raise AttributeError(f"module {path!r} has no attribute {name!r}")
-            return getattr(import_module(homes[name]), name)
+            if name in homes:
+                return getattr(resolve_name(homes[name]), name)
+            if name in reasons:
+                # Kept: an exception must stay the same class.
+                return vars(module).setdefault(name, _refusal(path, name, reasons[name]))
+            raise AttributeError(f"module {path!r} has no attribute {name!r}")
 
-        module.__doc__ = "An old path of " + (", ".join(moved) or "some modules") + "."
+        names = sorted({*homes, *reasons})
+        module.__doc__ = "An old path" + (f" of {', '.join(moved)}." if moved else ".")
         vars(module).update(
-            __all__=sorted(homes),
+            __all__=names,
             __getattr__=lookup,
-            __dir__=lambda: sorted({*vars(module), *homes}),
+            __dir__=lambda: sorted({*vars(module), *names}),
         )
+
+
+def _refusal(path: str, name: str, reason: str) -> Any:
+    """What stands for a name that nothing is behind: an exception nobody raises, or a function."""
+    if name.endswith("Error"):
+        return type(name, (RuntimeError,), {"__module__": path})
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise PluginError(f"`{path}.{name}` is not there: {reason}")
+
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__module__ = path
+    return refuse

@@ -7,16 +7,18 @@ transports use. `Executor.runs` is what the next snapshot says about them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
-from takopi.bridge import delivery
+from takopi.bridge import commands, delivery
 from takopi.bridge.delivery import MessageRef, RenderedMessage
-from takopi.bridge.handle import ExecBridgeConfig, IncomingMessage, RunningTask, handle_message
+from takopi.bridge.executor import BridgeExecutor, CommandPlace, RunTasks
+from takopi.bridge.handle import ExecBridgeConfig, IncomingMessage, handle_message
 from takopi.bridge.plan import error_reply
 from takopi.bridge.progress import ProgressState, ProgressTracker
 from takopi.bridge.runtime import TransportRuntime
@@ -29,15 +31,17 @@ from takopi.bridge.vocabulary import (
     EndChat,
     FollowRun,
     ForgetSessions,
+    Inbound,
     QueueRun,
     Reply,
     RunCommand,
     RunRequest,
     StartRun,
+    Why,
 )
 from takopi.errors import TakopiError
 from takopi.logs import bind_run_context, clear_context, get_logger
-from takopi.model import ResumeToken
+from takopi.model import EngineId, ResumeToken, RunContext
 from takopi.paths import reset_run_base_dir, set_run_base_dir
 
 logger = get_logger(__name__)
@@ -65,40 +69,34 @@ class Memory(Protocol):
         ...
 
 
-class _Tasks(dict[MessageRef, RunningTask]):
-    """Where one run is found while it lasts. A request to end it that came too early is kept."""
-
-    cancelled = False
-
-    def __setitem__(self, ref: MessageRef, task: RunningTask) -> None:
-        super().__setitem__(ref, task)
-        if self.cancelled:
-            task.cancel_requested.set()
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        for task in self.values():
-            task.cancel_requested.set()
-
-
 @dataclass(slots=True, eq=False)
 class _Run:
     """One run from its message to its end.
 
-    ``followers`` wait for the session it opens, each with it as ``behind``. If it told none, its
-    ``heir`` has them.
+    ``announced`` is set once its placeholder is posted, if it has one. Those that have it as their
+    ``behind`` wait for the session it opens.
     """
 
     request: RunRequest
     token: ResumeToken | None = None
     placeholder: MessageRef | None = None
+    announced: anyio.Event = field(default_factory=anyio.Event)
     begun: bool = False
     ended: bool = False
     else_new: bool = True
     behind: _Run | None = None
-    heir: _Run | None = None
-    tasks: _Tasks = field(default_factory=_Tasks)
-    followers: list[_Run] = field(default_factory=list)
+    tasks: RunTasks = field(default_factory=RunTasks)
+    silent: bool = False
+
+    @property
+    def shown(self) -> MessageRef | None:
+        """Its message, once there is one."""
+        return None if self.silent else next(iter(self.tasks), self.placeholder)
+
+    def waits_for(self, other: _Run) -> bool:
+        """Whether it is behind another run, or behind one that is."""
+        ahead = self.behind
+        return ahead is not None and (ahead is other or ahead.waits_for(other))
 
     def to_active(self) -> ActiveRun:
         """What others see of it."""
@@ -106,10 +104,20 @@ class _Run:
             asked=self.request.asked,
             engine=self.request.engine,
             queued=not self.begun,
-            shown=next(iter(self.tasks), self.placeholder),
+            shown=self.shown,
             resume=self.token,
             context=self.request.context,
+            command=self.request.command,
+            silent=self.silent,
         )
+
+
+@dataclass(slots=True, eq=False)
+class _Guest(_Run):
+    """A run of a command, which performs it. Here it has its turn, and those that wait for it."""
+
+    its_turn: anyio.Event = field(default_factory=anyio.Event)
+    over: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Executor:
@@ -156,6 +164,7 @@ class Executor:
             match effect:
                 case StartRun(request):
                     run = self._register(_Run(request, begun=True), opens=True)
+                    run.announced.set()
                     self._tasks.start_soon(self._perform, run)
                 case QueueRun(request, token):
                     await self._queue(self._register(_Run(request, token)))
@@ -172,6 +181,17 @@ class Executor:
                 case EndChat():
                     self._end_chat()
 
+    async def answer(self, command: Command, place: CommandPlace) -> None:
+        """Let a plugin answer a message: `run_command`, whose runs are among this chat's."""
+        inbound = command.inbound
+        await BridgeExecutor(place, _CommandRuns(self, inbound.at)).answer(
+            command.command_id,
+            text=inbound.text,
+            args_text=command.args,
+            reply_to=inbound.reply_to,
+            reply_text=inbound.reply_text,
+        )
+
     async def _command(self, command: Command) -> None:
         if self._run_command is not None:
             await self._run_command(command)
@@ -184,10 +204,7 @@ class Executor:
     def _register(self, run: _Run, *, opens: bool = False) -> _Run:
         """Known from here on: to the next snapshot, and to `_cancel`."""
         request = run.request
-        self._runs[request.asked] = run
-        if self._idle.is_set():
-            self._idle = anyio.Event()
-        self._memory.started(request, run.token, opens=opens)
+        self._add(run, opens=opens)
         logger.info(
             "run.planned",
             engine=request.engine,
@@ -198,92 +215,104 @@ class Executor:
         )
         return run
 
-    async def _queue(self, run: _Run) -> None:
-        """Show that it waits, then let it wait for its session."""
-        run.placeholder = await self._answer(run).send(self._render(run, "queued"), notify=False)
-        await self._enqueue(run)
+    def _add(self, run: _Run, *, opens: bool) -> None:
+        self._runs[run.request.asked] = run
+        if self._idle.is_set():
+            self._idle = anyio.Event()
+        self._memory.started(run.request, run.token, opens=opens)
 
-    async def _enqueue(self, run: _Run) -> None:
+    async def _queue(self, run: _Run) -> None:
+        """Let it wait for its session, and show that. Its place in the queue comes first: a chat
+        may post the placeholders of two messages in any order.
+        """
+        await self._line_up(run)
+        await self._announce(run)
+
+    async def _announce(self, run: _Run) -> None:
+        try:
+            message = self._render(run, "queued")
+            run.placeholder = await self._answer(run).send(message, notify=False)
+        finally:
+            run.announced.set()
+
+    async def _line_up(self, run: _Run) -> None:
         assert run.token is not None
-        if run.tasks.cancelled:
-            await self._take_back(run)
-            return
-        asked, incoming = run.request.asked, run.request
+        request, asked = run.request, run.request.asked
         await self._scheduler.enqueue_resume(
             asked.channel_id,
             asked.message_id,
-            incoming.prompt,
+            request.prompt,
             run.token,
-            context=incoming.context,
+            context=request.context,
             thread_id=asked.thread_id,
-            session_key=asked,
-            progress_ref=run.placeholder,
+            session_key=run,
         )
 
     async def _follow(self, effect: FollowRun) -> None:
-        """Show that it waits, then let it wait for the session that another run opens."""
+        """Let it wait for the session that another run opens, and show that."""
         opener = self._runs.get(effect.behind)
         run = self._register(_Run(effect.request, else_new=effect.else_new))
-        run.placeholder = await self._answer(run).send(self._render(run, "queued"), notify=False)
-        while opener is not None and opener.heir is not None:  # much may have happened meanwhile
-            opener = opener.heir
-        if opener is not None and not opener.ended and opener.token is None:
-            run.behind = opener
-            opener.followers.append(run)
-            if run.tasks.cancelled:
-                await self._cancel(run.request.asked)
+        if opener is None or opener.ended:
+            await self._announce(run)
+            await self._tell(self._go_on_without([run]))
             return
-        run.token = opener.token if opener is not None else None
-        if run.token is not None:
-            await self._enqueue(run)
+        if opener.token is None:
+            run.behind = opener
         else:
-            await self._go_on_without(None, [run])
+            run.token = opener.token
+            await self._line_up(run)
+        await self._announce(run)
 
-    async def _go_on_without(self, opener: _Run | None, followers: list[_Run]) -> None:
-        """No session was told: the first that may opens one, and the others follow it."""
-        text = "resume token not ready yet; try replying to the final message."
+    def _go_on_without(self, followers: list[_Run]) -> list[_Run]:
+        """No session was told: the first that may opens one, and the others follow it.
+
+        Those that may not have ended; nobody was told.
+        """
+        stranded = [run for run in followers if not run.else_new]
+        for run in stranded:
+            run.behind, run.ended = None, True
         leaders = [run for run in followers if run.else_new]
         if leaders:
             leader = leaders[0]
             leader.behind, leader.begun = None, True
-            leader.followers = leaders[1:]
-            for run in leader.followers:
+            for run in leaders[1:]:
                 run.behind = leader
-            if opener is not None:
-                opener.heir = leader
             self._tasks.start_soon(self._perform, leader)
-        for run in followers:
-            if not run.else_new:
-                await self._end_with(run, RenderedMessage(text))
+        return stranded
+
+    async def _tell(self, stranded: list[_Run]) -> None:
+        """Tell those that wanted a session which there is none of."""
+        text = "resume token not ready yet; try replying to the final message."
+        for run in stranded:
+            await self._end_with(run, RenderedMessage(text))
 
     async def _cancel(self, asked: MessageRef) -> None:
         run = self._runs.get(asked)
-        if run is None:
+        if run is None or run.ended:
             return
-        run.tasks.cancel()  # whoever has it sees the request; otherwise nobody has to
-        if run.begun:
-            return
-        if run.behind is not None:
-            run.behind.followers.remove(run)
-            run.behind = None
-            await self._take_back(run)
-        elif run.placeholder is not None and await self._scheduler.cancel_queued(
-            asked.channel_id, run.placeholder.message_id
-        ):
-            await self._take_back(run)
-
-    async def _take_back(self, run: _Run) -> None:
+        run.tasks.cancel()
+        if run.begun or isinstance(run, _Guest):
+            return  # who performs it sees the request
+        run.behind, run.ended = None, True  # when its turn comes, nothing happens
         await self._end_with(run, self._render(run, "`cancelled`"))
 
     # -- running -----------------------------------------------------------------------------
 
     async def _run_job(self, job: ThreadJob) -> None:
-        asked = job.session_key
-        assert isinstance(asked, MessageRef)
-        await self._perform(self._runs[asked])
+        run = job.session_key
+        assert isinstance(run, _Run)
+        if run.ended:
+            return  # it was taken back
+        if isinstance(run, _Guest):
+            run.begun = True
+            run.its_turn.set()
+            await run.over.wait()
+        else:
+            await self._perform(run)
 
     async def _perform(self, run: _Run) -> None:
         run.begun = True
+        await run.announced.wait()
         try:
             await self._handle(run)
         except TakopiError as error:
@@ -330,22 +359,26 @@ class Executor:
         run.token = token
         self._memory.learned(run.request, token)
         await self._scheduler.note_thread_known(token, done)
-        followers, run.followers = run.followers, []
-        for follower in followers:
-            follower.behind, follower.token = None, token
-            await self._enqueue(follower)
+        waiting = [each for each in self._runs.values() if each.waits_for(run)]
+        for each in waiting:
+            each.behind, each.token = None, token
+            await self._line_up(each)
 
     async def _end(self, run: _Run) -> None:
         """Forget a run, and let those that wait for its session go on without."""
+        await self._tell(self._remove(run))
+
+    def _remove(self, run: _Run) -> list[_Run]:
+        """Forget a run. Those that have to be told that they waited for its session in vain."""
         run.ended = True
         if self._runs.get(run.request.asked) is run:
             del self._runs[run.request.asked]
-        heir = next((each.request for each in run.followers if each.else_new), None)
+        followers = [each for each in self._runs.values() if each.behind is run]
+        heir = next((each.request for each in followers if each.else_new), None)
         self._memory.ended(run.request, heir)
         if not self._runs:
             self._idle.set()
-        followers, run.followers = run.followers, []
-        await self._go_on_without(run, followers)
+        return self._go_on_without(followers)
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -356,6 +389,7 @@ class Executor:
 
     async def _show(self, run: _Run, message: RenderedMessage) -> None:
         """Say how a run ended that had no progress, in the place of its placeholder."""
+        await run.announced.wait()
         answer, ref = self._answer(run), run.placeholder
         if ref is None or await answer.edit(ref, message, wait=True) is None:
             await answer.send(message, notify=False, replace=ref)
@@ -374,6 +408,65 @@ class Executor:
         return self._cfg.presenter.render_final(
             self._state(run), elapsed_s=0.0, status="error", answer=text
         )
+
+
+class _CommandRuns:
+    """The door through which the runs of one command come to those of its chat."""
+
+    def __init__(self, executor: Executor, command: MessageRef) -> None:
+        self._executor = executor
+        self._command = command
+        self._numbers = count(1)
+
+    async def join(
+        self,
+        request: commands.RunRequest,
+        *,
+        engine: EngineId,
+        context: RunContext | None,
+        tasks: RunTasks,
+        silent: bool,
+    ) -> _CommandTurn:
+        """Take in a run under a name of its own: a message may ask for one only, a command for many."""
+        command, resume = self._command, request.resume
+        name = replace(command, message_id=f"{command.message_id}/{next(self._numbers)}")
+        asked = RunRequest(
+            Inbound(name, request.prompt),
+            request.prompt,
+            engine,
+            context,
+            Why("resume" if resume is not None else "directive", "none", "new"),
+            command,
+        )
+        run = _Guest(asked, resume, begun=resume is None, tasks=tasks, silent=silent)
+        self._executor._add(run, opens=resume is None)
+        if resume is not None:
+            await self._executor._line_up(run)
+        return _CommandTurn(self._executor, run)
+
+
+@dataclass(frozen=True, slots=True)
+class _CommandTurn:
+    """A command's run among its chat's."""
+
+    executor: Executor
+    run: _Guest
+
+    async def turn(self) -> None:
+        """Wait for the session."""
+        await self.run.its_turn.wait()
+
+    async def learn(self, token: ResumeToken, done: anyio.Event) -> None:
+        """The session is known."""
+        await self.executor._learn(self.run, token, done)
+
+    def leave(self) -> None:
+        """It is over: who waited for its session goes on."""
+        executor, run = self.executor, self.run
+        run.over.set()
+        stranded = executor._remove(run)
+        if stranded:
+            executor._tasks.start_soon(executor._tell, stranded)
 
 
 def _answer(cfg: ExecBridgeConfig, to: MessageRef) -> delivery.Reply:

@@ -171,7 +171,8 @@ def _plan_new(inbound: Inbound, text: str, snapshot: Snapshot) -> tuple[Effect, 
 
 
 def _plan_cancel(inbound: Inbound, number: str | None, snapshot: Snapshot) -> tuple[Effect, ...]:
-    here = [run for run in snapshot.runs if _same_place(run, inbound)]
+    known = {run.asked for run in snapshot.runs}  # a command among them stands for its runs
+    here = [run for run in snapshot.runs if _same_place(run, inbound) and run.command not in known]
     if snapshot.numbered and number is not None:
         called = [run for run in here if str(number_of(run.asked)) == number]
         if called:

@@ -145,7 +145,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that has not ended. ``shown`` is its progress message, once there is one."""
+    """A run that has not ended. ``shown`` is its progress message, once there is one.
+
+    ``command`` is the message whose command started it, if one did. A ``silent`` one is never shown.
+    """
 
     asked: MessageRef
     engine: EngineId
@@ -153,6 +156,8 @@ class ActiveRun:
     shown: MessageRef | None = None
     resume: ResumeToken | None = None
     context: RunContext | None = None
+    command: MessageRef | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,13 +192,18 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A prompt without directives, and everything chosen for it."""
+    """A prompt without directives, and everything chosen for it.
+
+    ``command`` is the message whose command asked for it, which may ask for many: then ``inbound``
+    stands for this one, and is no message.
+    """
 
     inbound: Inbound
     prompt: str
     engine: EngineId
     context: RunContext | None
     why: Why
+    command: MessageRef | None = None
 
     @property
     def asked(self) -> MessageRef:

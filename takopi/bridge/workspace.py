@@ -55,6 +55,8 @@ async def resolve_run_cwd_async(
     projects: ProjectsConfig, context: RunContext | None
 ) -> Path | None:
     """The same off the event loop. Cancelled, it returns at once while git ends what it began."""
+    if context is None or not context.project:
+        return None  # no thread for what needs no disk
     return await anyio.to_thread.run_sync(
         resolve_run_cwd,
         projects,

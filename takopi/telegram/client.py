@@ -47,6 +47,7 @@ from takopi.telegram.wire import (
     read_topic,
     read_true,
     read_updates,
+    read_webhook,
     reply_parameters,
     without_none,
 )
@@ -152,6 +153,11 @@ class BotClient:
             return Gone()
         return await self._call("editMessageText", post.to_edit(message_id), read_sent)
 
+    async def remove_buttons(self, chat_id: ChatId, message_id: int) -> Result[SentMessage]:
+        """Leave a message without its keyboard; `Gone` if it is none of ours."""
+        parameters = {"chat_id": chat_id, "message_id": message_id}
+        return await self._call("editMessageReplyMarkup", parameters, read_sent)
+
     async def delete_message(self, chat_id: ChatId, message_id: int) -> Result[bool]:
         """Delete a message."""
         if chat_id in self._moved:
@@ -186,6 +192,10 @@ class BotClient:
     async def get_me(self) -> Result[BotUser]:
         """The bot itself."""
         return await self._call("getMe", {}, read_bot)
+
+    async def get_webhook_info(self) -> Result[str]:
+        """Where the bot's updates are sent, so that none can be fetched; empty if nowhere."""
+        return await self._call("getWebhookInfo", {}, read_webhook)
 
     async def set_my_commands(
         self,

@@ -11,6 +11,7 @@ from takopi.ids import RESERVED_COMMAND_IDS
 from takopi.telegram.mentions import parse_command
 
 NOTHING_TO_CLEAR = "nothing to clear: sessions are not stored in stateless mode."
+NO_SESSIONS = "no stored sessions to clear for this chat."
 
 # What the menu and `/help` say of each command; `/start` is what a client's button sends.
 COMMANDS = {
@@ -44,6 +45,13 @@ def intent_of(inbound: Inbound, words: Words) -> Intent:
     return parse_intent(inbound, words)
 
 
+def is_unknown(text: str, words: Words) -> bool:
+    """Whether a message begins with a command that nobody knows."""
+    command = parse_command(text)
+    known = words.commands.keys() | words.directives | words.plugins | words.taken
+    return command is not None and command.name not in {*known, *_HELP_WORDS}
+
+
 def refusal(unusable: Unusable) -> str:
     """What is said about a reserved word, which never becomes a prompt."""
     word = unusable.word
@@ -57,7 +65,9 @@ def cleared(*, in_private: bool) -> str:
     return f"cleared stored sessions for {'' if in_private else 'you in '}this chat."
 
 
-def help_text(spec: RuntimeSpec, words: Words, *, engine: str, project: str | None) -> str:
+def help_text(
+    spec: RuntimeSpec, words: Words, *, engine: str, project: str | None, mode: str
+) -> str:
     """The commands that work here, and what a plain message runs."""
     available = ", ".join(f"`/{entry.engine}`" for entry in spec.router.available_entries)
     lines = [f"- `/{word}`: {text}" for word, text in words.commands.items()]
@@ -70,5 +80,6 @@ def help_text(spec: RuntimeSpec, words: Words, *, engine: str, project: str | No
         lines.append(f"- projects: {aliases}, and `@branch` of one")
     if words.plugins:
         lines.append("- plugins: " + ", ".join(f"`/{each}`" for each in sorted(words.plugins)))
+    lines.append(f"- mode: `{mode}`")
     where = f" in project `{project}`" if project else ""
     return "\n".join([*lines, "", f"a plain message goes to `{engine}`{where}."])

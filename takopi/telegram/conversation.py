@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,35 +14,50 @@ from anyio.abc import TaskGroup
 from takopi.bridge.commands import list_command_ids
 from takopi.bridge.delivery import MessageRef, RenderedMessage, SendOptions
 from takopi.bridge.execute import Executor, Memory
-from takopi.bridge.executor import CommandPlace, run_command
-from takopi.bridge.handle import ExecBridgeConfig, RunningTasks
-from takopi.bridge.plan import error_reply, plan
+from takopi.bridge.executor import CommandPlace
+from takopi.bridge.handle import ExecBridgeConfig, RunningTasks, error_text
+from takopi.bridge.plan import plan
 from takopi.bridge.runtime import TransportRuntime
 from takopi.bridge.vocabulary import (
     ActiveRun,
     Cancel,
     CancelRun,
     Command,
+    FollowRun,
     ForgetSessions,
     Help,
     Inbound,
     Intent,
     NewSession,
+    Prompt,
+    QueueRun,
     Reply,
     RunRequest,
     Snapshot,
+    StartRun,
     Unusable,
     Words,
 )
 from takopi.logs import get_logger
 from takopi.model import ResumeToken, RunContext
+from takopi.plugins import plugin_signature, refresh
 from takopi.telegram.client import TelegramClient
-from takopi.telegram.commands import NOTHING_TO_CLEAR, cleared, help_text, refusal, words_of
+from takopi.telegram.commands import (
+    NO_SESSIONS,
+    NOTHING_TO_CLEAR,
+    cleared,
+    help_text,
+    intent_of,
+    is_unknown,
+    refusal,
+    words_of,
+)
 from takopi.telegram.presenter import CANCEL_DATA
 from takopi.telegram.render import render_markdown
 from takopi.telegram.sessions import ChatSessions, NoMemory
 from takopi.telegram.updates import Callback
 
+DROPPED = "dropped from queue."
 _NOTHING_RUNS = "nothing is currently running for that message."
 _APPEAR_S, _LOOKS = 0.05, 40  # a button may be pressed before we know the id of its message
 
@@ -70,6 +87,7 @@ class Conversation:
         self._calls = calls
         self._on_session = on_session
         self._plugin_tasks: RunningTasks = {}
+        self._installed = plugin_signature()
         self._executor = Executor(
             cfg,
             runtime,
@@ -94,18 +112,46 @@ class Conversation:
 
     async def _guarded(self, handle: Callable[[], Awaitable[None]], at: MessageRef | None) -> None:
         """Whatever one message does, the others are handled."""
+        cancelled = anyio.get_cancelled_exc_class()
         try:
             await handle()
-        except Exception as error:
-            logger.exception("bot.handler_failed")
+        except (Exception, cancelled) as error:
+            if isinstance(error, cancelled) and anyio.current_effective_deadline() == -math.inf:
+                raise  # we are told to end; else something cancelled itself, and would end us all
+            await self.apologize(error, at)
+
+    async def apologize(self, error: BaseException, at: MessageRef | None) -> None:
+        """Log what went wrong, and say it in reply to ``at``. Raises nothing."""
+        logger.error("bot.handler_failed", exc_info=error)
+        try:
             if at is not None:
-                await self._send(RenderedMessage(error_reply(error)), at)
+                await self._send(RenderedMessage(f"error:\n{error_text(error)}"), at)
+        except Exception:
+            logger.exception("bot.apology_failed")
 
     # -- what is asked -----------------------------------------------------------------------
 
-    async def act(self, intent: Intent, inbound: Inbound) -> None:
-        """Do what a message asks for. Up to its first effect nothing is awaited: the next message
-        must see what this one did.
+    def intent(self, inbound: Inbound) -> Intent:
+        """What a message asks for; a word that nobody knows may be that of a plugin of today."""
+        words = self.words()
+        if is_unknown(inbound.text, words) and self._plugins_changed():
+            words = self.words()
+        return intent_of(inbound, words)
+
+    def _plugins_changed(self) -> bool:
+        before, self._installed = self._installed, plugin_signature()
+        if before == self._installed:
+            return False
+        refresh()
+        return True
+
+    async def act(
+        self, intent: Intent, inbound: Inbound, complete: Callable[[str], str] = str
+    ) -> None:
+        """Do what a message asks for. Up to its first effect nothing is awaited, if it can be
+        helped: the next message must see what this one did.
+
+        ``complete`` makes the whole prompt of the message's own, which has no directives any more.
         """
         match intent:
             case Help():
@@ -116,10 +162,20 @@ class Conversation:
                 await self._clear(inbound)
             case Cancel() if inbound.reply_to is not None:
                 await self._cancel(intent, inbound.reply_to)
+            case Prompt() if inbound.reply_to is not None and not self._names_session(inbound):
+                await self._run_at(inbound.reply_to)
+                await self._plan(intent, inbound, complete)
             case _:
-                await self._plan(intent, inbound)
+                await self._plan(intent, inbound, complete)
 
-    async def _plan(self, intent: Intent, inbound: Inbound) -> None:
+    def _names_session(self, inbound: Inbound) -> bool:
+        """Whether a reply says itself with what it goes on."""
+        found = self._runtime.spec.router.extract_resume
+        return found(inbound.text) is not None or found(inbound.reply_text) is not None
+
+    async def _plan(
+        self, intent: Intent, inbound: Inbound, complete: Callable[[str], str] = str
+    ) -> None:
         snapshot = Snapshot(
             spec=self._runtime.spec,
             words=self.words(),
@@ -129,6 +185,9 @@ class Conversation:
         for effect in plan(intent, snapshot):
             if isinstance(effect, Reply):
                 await self.say(effect.to, effect.text)
+            elif isinstance(effect, StartRun | QueueRun | FollowRun):
+                request = replace(effect.request, prompt=complete(effect.request.prompt))
+                await self._executor.execute((replace(effect, request=request),))
             else:
                 await self._executor.execute((effect,))
 
@@ -136,6 +195,9 @@ class Conversation:
         """`/new` and nothing else."""
         if isinstance(self._memory, NoMemory):
             await self.say(inbound.at, NOTHING_TO_CLEAR)
+            return
+        if not self._memory.has_place_for(inbound.at):
+            await self.say(inbound.at, NO_SESSIONS)
             return
         await self._executor.execute((ForgetSessions(inbound.at),))
         chat_id = inbound.at.channel_id
@@ -159,7 +221,7 @@ class Conversation:
         if self._cancel_plugin(shown):
             text = "cancelling..."
         elif (run := await self._run_at(shown)) is not None:
-            text = "dropped from queue." if run.queued else "cancelling..."
+            text = DROPPED if run.queued else "cancelling..."
             self.spawn(partial(self._executor.execute, (CancelRun(run.asked),)), run.asked)
         await self._calls.answer_callback_query(callback.callback_id, text)
 
@@ -168,7 +230,7 @@ class Conversation:
         for _ in range(_LOOKS):
             runs = [r for r in self._executor.runs if r.asked.channel_id == shown.channel_id]
             found = next((run for run in runs if run.shown == shown), None)
-            if found is not None or all(run.shown is not None for run in runs):
+            if found is not None or not any(map(_appears, runs)):
                 return found
             await anyio.sleep(_APPEAR_S)
         return None
@@ -176,21 +238,13 @@ class Conversation:
     # -- plugins' commands -------------------------------------------------------------------
 
     async def _run_plugin(self, command: Command) -> None:
-        inbound = command.inbound
         place = CommandPlace(
             cfg=self._cfg,
             runtime=self._runtime,
-            message=inbound.at,
+            message=command.inbound.at,
             running_tasks=self._plugin_tasks,
         )
-        await run_command(
-            place,
-            command.command_id,
-            text=inbound.text,
-            args_text=command.args,
-            reply_to=inbound.reply_to,
-            reply_text=inbound.reply_text,
-        )
+        await self._executor.answer(command, place)
 
     def _cancel_plugin(self, shown: MessageRef) -> bool:
         """End a command of a plugin, or a run that it started; whether there is one."""
@@ -215,6 +269,7 @@ class Conversation:
             self.words(),
             engine=engine,
             project=context.project if context is not None else None,
+            mode="stateless" if isinstance(self._memory, NoMemory) else "chat",
         )
 
     async def say(self, to: MessageRef, markdown: str) -> None:
@@ -224,6 +279,11 @@ class Conversation:
     async def _send(self, message: RenderedMessage, to: MessageRef) -> None:
         options = SendOptions(reply_to=to, thread_id=to.thread_id)
         await self._cfg.transport.send(channel_id=to.channel_id, message=message, options=options)
+
+
+def _appears(run: ActiveRun) -> bool:
+    """Whether its message may be on its way; one that delivers its answer has none any more."""
+    return run.shown is None and (run.queued or run.resume is None)
 
 
 class _Noting:

@@ -133,7 +133,7 @@ def fit(text: str, start: int, limit: int) -> int:
     if end >= len(text):
         return end
     for place in range(end, max(start, end - _LONGEST_GRAPHEME), -1):
-        if not _is_joined(text, place):
+        if not _is_joined(text, place, start):
             return place
     return max(end, start + 1)
 
@@ -156,10 +156,10 @@ def _skip(text: str, start: int, char: str) -> int:
     return start
 
 
-def _is_joined(text: str, place: int) -> bool:
+def _is_joined(text: str, place: int, start: int) -> bool:
     """Whether the characters before and after a place are shown as one: accents, flags, families.
 
-    The rules of Unicode (UAX 29) as far as chats need them.
+    The rules of Unicode (UAX 29) as far as chats need them, for a text that begins at ``start``.
     """
     before, after = text[place - 1], text[place]
     if after < "\u0300":  # the first combining mark
@@ -176,7 +176,7 @@ def _is_joined(text: str, place: int) -> bool:
     if not (_is_flag_letter(before) and _is_flag_letter(after)):
         return False
     run = place
-    while run > 0 and _is_flag_letter(text[run - 1]):
+    while run > start and _is_flag_letter(text[run - 1]):
         run -= 1
     return (place - run) % 2 == 1
 

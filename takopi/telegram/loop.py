@@ -24,6 +24,9 @@ from takopi.bridge.reload import ConfigReload, watch_config
 from takopi.bridge.runtime import TransportRuntime
 from takopi.bridge.vocabulary import (
     ActiveRun,
+    Cancel,
+    Command,
+    Ignore,
     Inbound,
     NewSession,
     Prompt,
@@ -34,11 +37,9 @@ from takopi.errors import TakopiError
 from takopi.logs import get_logger
 from takopi.model import ResumeToken
 from takopi.telegram.client import BotClient, TelegramClient
-from takopi.telegram.commands import (
-    intent_of,
-)
-from takopi.telegram.conversation import Conversation, render
+from takopi.telegram.conversation import DROPPED, Conversation, render
 from takopi.telegram.gather import Album, Gather, Gathered
+from takopi.telegram.left_over import LeftOver
 from takopi.telegram.mentions import (
     BotIdentity,
     is_for_another_bot,
@@ -49,7 +50,7 @@ from takopi.telegram.menu import Entry, menu
 from takopi.telegram.open_runs import OpenRun, OpenRuns
 from takopi.telegram.outbox import Outbox
 from takopi.telegram.polling import Poller
-from takopi.telegram.presenter import NO_KEYBOARD, TelegramPresenter, heartbeat_s
+from takopi.telegram.presenter import TelegramPresenter, heartbeat_s
 from takopi.telegram.sessions import ChatSessions, NoMemory
 from takopi.telegram.startup import (
     Greeting,
@@ -66,11 +67,9 @@ from takopi.telegram.wire import Ok
 
 ANSWERS_FOLDER = "answers"  # those that could not be delivered
 
-_NOTHING_RUNS = "nothing is currently running for that message."
-_INTERRUPTED = "`interrupted`: takopi ended before this did; send it again if it is still wanted."
 _NOT_RUN = "takopi is ending: this was not run, send it again later."
 _INTRODUCE_AGAIN_S = 30.0
-_APPEAR_S, _LOOKS = 0.05, 40  # a button may be pressed before we know the id of its message
+_EDIT_SPACING_S = 0.25  # no chat takes edits faster, and most far slower
 _FAREWELL_S = 0.5  # to hand over the last messages; the outbox has its own time to deliver them
 
 logger = get_logger(__name__)
@@ -108,21 +107,22 @@ class Bot:
         self._calls = TelegramClient(client, outbox)
         self._identity = BotIdentity()
         self._open_runs = OpenRuns(options.config_path)
-        self._transport = TrackedTransport(
-            TelegramTransport(
-                client, outbox, answers=options.config_path.with_name(ANSWERS_FOLDER)
-            ),
-            self._open_runs,
-        )
+        answers = options.config_path.with_name(ANSWERS_FOLDER)
+        telegram = TelegramTransport(client, outbox, answers=answers)
+        self._transport = TrackedTransport(telegram, self._open_runs)
+        self._left_over = LeftOver(self._transport, self._open_runs, telegram.remove_buttons)
         self._cfg = ExecBridgeConfig(
             self._transport,
             _presenter(settings),
             final_notify=options.final_notify,
             refresh_s=max(heartbeat_s(chat) for chat in self._chats()),
+            edit_spacing_s=_EDIT_SPACING_S,
         )
         self._memory: ChatSessions | NoMemory = NoMemory()
         if settings.session_mode == "chat":
-            self._memory = ChatSessions(options.config_path, Path.cwd())
+            self._memory = ChatSessions(
+                options.config_path, Path.cwd(), lambda: self._runtime.spec.projects
+            )
         self._intake = Intake(self._access)
         self._poller = Poller(client)
         self._gather = Gather(
@@ -175,10 +175,11 @@ class Bot:
         if self._runtime.watch_config:
             self._tasks.start_soon(self._watch_config)
         left_over = self._open_runs.left_over()
-        drained = await self._poller.drain(self._intake.is_wanted_message)
+        skipped = await self._poller.drain(self._intake.is_wanted_message)
         for run in left_over:
-            self._talk.spawn(partial(self._mark_interrupted, run))
-        meanwhile = Meanwhile(drained.messages, len(left_over))
+            self._talk.spawn(partial(self._left_over.settle, run))
+        interrupted = sum(run.state != "answered" for run in left_over)
+        meanwhile = Meanwhile(skipped, interrupted)
         self._talk.spawn(partial(self._greet, meanwhile))
 
     def _warn(self) -> None:
@@ -213,10 +214,14 @@ class Bot:
         )
         await self._tell(render(startup_text(greeting)), notify=True)
 
-    async def _mark_interrupted(self, run: OpenRun) -> None:
-        """Say what became of a run that an earlier takopi left behind."""
-        await self._transport.edit(ref=_open_ref(run), message=_interrupted(run))
-        self._open_runs.remove(run.chat_id, run.message_id)  # also if it cannot be edited
+    def _note_asked(self, message: InboundMessage) -> None:
+        """Keep a prompt before it is confirmed: from now on nobody else does."""
+        if not self._gather.continues(message):
+            run = OpenRun(message.chat_id, message.message_id, message.thread_id, state="asked")
+            self._open_runs.add(run)
+
+    def _forget_asked(self, prompt: Gathered) -> None:
+        self._open_runs.remove(prompt.message.chat_id, prompt.message.message_id)
 
     def _note_session(self, run: ActiveRun, token: ResumeToken) -> None:
         """Keep what it takes to go on with a run, should takopi be killed meanwhile."""
@@ -235,11 +240,8 @@ class Bot:
 
     async def _tell_left_over(self) -> None:
         """All runs have ended: what still looks alive never began, or could not say good-bye."""
-        edits = [
-            partial(self._transport.edit, ref=_open_ref(run), message=_interrupted(run))
-            for run in self._open_runs.left_over()
-        ]
-        await self._hand_over(edits)
+        left_over = self._open_runs.left_over()
+        await self._hand_over([partial(self._left_over.settle, run) for run in left_over])
 
     async def _hand_over(self, last: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> None:
         """Give the last messages to the outbox, which has its own time to deliver them."""
@@ -264,7 +266,10 @@ class Bot:
         if isinstance(update, Callback):
             self._talk.spawn(partial(self._talk.press, update))
         elif isinstance(update, InboundMessage):
-            self._route(update)
+            try:
+                self._route(update)
+            except Exception as error:
+                self._talk.spawn(partial(self._talk.apologize, error, _ref(update)))
 
     def _route(self, message: InboundMessage) -> None:
         has_media = message.attachment is not None or message.voice is not None
@@ -273,27 +278,38 @@ class Bot:
             return
         if is_for_another_bot(message.text, self._identity):
             return
-        if has_media and message.album_id is not None:
-            self._gather.add_album_part(message)
-            return
-        at = _ref(message)
-        if has_media:
-            self._talk.spawn(partial(self._refuse_media, (message,)), at)
-            return
         inbound = self._inbound(message, message.text)
-        intent = intent_of(inbound, self._talk.words())
-        if isinstance(intent, Prompt):
+        intent = self._talk.intent(inbound)
+        if has_media and (message.is_forward or isinstance(intent, Prompt | Ignore | Command)):
+            self._gather.add_album_part(message)
+        elif isinstance(intent, Prompt | Ignore):  # a mention alone may comment on forwards
             shown = {run.shown for run in self._talk.runs if run.shown is not None}
+            self._note_asked(message)
             self._gather.add_prompt(message, at_once=inbound.reply_to in shown)
-            return
-        if isinstance(intent, NewSession):
-            self._gather.discard(message)
-        self._talk.spawn(partial(self._talk.act, intent, inbound), at)
+        elif isinstance(intent, Cancel) and inbound.reply_to is None and self._take_back(message):
+            self._talk.spawn(partial(self._talk.say, inbound.at, DROPPED), inbound.at)
+        else:
+            if isinstance(intent, NewSession):
+                self._take_back(message)
+                # The rest of a caption is about its file, and no prompt.
+                intent = replace(intent, text="") if has_media else intent
+            self._talk.spawn(partial(self._talk.act, intent, inbound), inbound.at)
+
+    def _take_back(self, message: InboundMessage) -> bool:
+        """Drop what the sender of a message said just before; whether there was anything."""
+        dropped = self._gather.discard(message)
+        if dropped is not None:
+            self._forget_asked(dropped)
+        return dropped is not None
 
     def _take_prompt(self, gathered: Gathered) -> None:
         """A prompt and what belongs to it."""
-        inbound = self._inbound(gathered.message, gathered.prompt(gathered.text))
-        self._talk.spawn(partial(self._talk.act, Prompt(inbound), inbound), inbound.at)
+        inbound = self._inbound(gathered.message, gathered.text)
+        if gathered.prompt(inbound.text):
+            act = partial(self._talk.act, Prompt(inbound), inbound, gathered.prompt)
+            self._talk.spawn(act, inbound.at)
+        else:
+            self._forget_asked(gathered)
 
     def _take_album(self, album: Album) -> None:
         self._talk.spawn(partial(self._refuse_media, album), _ref(album[0]))
@@ -388,15 +404,6 @@ def _open_run(ref: MessageRef) -> OpenRun:
     return OpenRun(int(ref.channel_id), int(ref.message_id), thread_id)
 
 
-def _open_ref(run: OpenRun) -> MessageRef:
-    return MessageRef(run.chat_id, run.message_id, thread_id=run.thread_id)
-
-
-def _interrupted(run: OpenRun) -> RenderedMessage:
-    footer = f"\n\n{run.footer}" if run.footer is not None else ""
-    return render(_INTERRUPTED + footer, reply_markup=NO_KEYBOARD)
-
-
 def _ref(message: InboundMessage) -> MessageRef:
     return MessageRef(
         message.chat_id,
@@ -413,10 +420,9 @@ def _plugin_entries(runtime: TransportRuntime) -> list[Entry]:
     for command_id in list_command_ids(allowlist=runtime.allowlist):
         try:
             backend = get_command(command_id, allowlist=runtime.allowlist)
-        except TakopiError as error:
+            entries.append((command_id, backend.description))
+        except Exception as error:  # one that is broken keeps no other out of the menu
             logger.warning("menu.plugin_failed", command=command_id, error=str(error))
-            continue
-        entries.append((command_id, backend.description))
     return entries
 
 

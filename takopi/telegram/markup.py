@@ -18,6 +18,7 @@ from takopi.telegram.tables import Table, render_table
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
     from markdown_it.token import Token
 
 # Deeper nesting than this is no text for people; the parser would drop it. A list counts twice.
@@ -33,7 +34,8 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\u202a-\u202e]")
 _LINE_ENDS = str.maketrans({"\x0b": " ", "\x0c": " ", "\u2028": "\n", "\u2029": "\n"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LANGUAGE = re.compile(r"[\w+#][\w.+#-]*")
-_HOST = re.compile(r"[\w.:-]+")
+_HOST = re.compile(r"(?!localhost$)[\w.:-]+")  # a phone has another one, and a server says no
+_TG_HOST = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def render_rich(markdown: str) -> RichText:
@@ -65,7 +67,26 @@ def _parser() -> MarkdownIt:
 
     parser = Parser("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
     parser.enable(["table", "strikethrough"])
+    parser.block.ruler.at("reference", _link_definition)
+    parser.parse("x")  # it makes its tables of rules now: several threads may use it
     return parser
+
+
+def _link_definition(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A line that gives a link its address, and is not shown. `[INFO]: done` is none for people."""
+    from markdown_it.rules_block import reference
+
+    line, known = state.line, set(state.env.get("references", ()))
+    if not reference(state, start, end, silent):
+        return False
+    links = state.env.get("references", {})
+    useless = [
+        label for label in links if label not in known and not _is_linkable(links[label]["href"])
+    ]
+    for label in useless:
+        del links[label]
+        state.line = line
+    return not useless
 
 
 class _Writer:
@@ -172,10 +193,12 @@ def _is_linkable(target: str) -> bool:
     """Whether Telegram takes a link; it refuses the whole message otherwise."""
     try:
         url = urlsplit(target)
+        if url.port == 0:
+            return False
     except ValueError:
         return False
     if url.scheme == "tg":
-        return bool(url.netloc)
+        return bool(_TG_HOST.fullmatch(url.netloc))
     return url.scheme in ("http", "https") and bool(_HOST.fullmatch(url.hostname or ""))
 
 

@@ -8,7 +8,8 @@ from takopi.bridge.runtime import RuntimeSpec
 from takopi.ids import is_valid_id
 from takopi.telegram.commands import COMMANDS
 
-MAX_COMMANDS = 100  # setMyCommands takes no more
+MAX_COMMANDS = 100  # setMyCommands takes no more, and no menu at all with a longer description
+MAX_DESCRIPTION = 256
 
 Entry = tuple[str, str]
 """A command and its description."""
@@ -23,7 +24,8 @@ def menu(spec: RuntimeSpec, plugins: Iterable[Entry]) -> list[Entry]:
         if is_valid_id(key):  # others work when they are typed
             entries.setdefault(key, f"work on: {project.alias}")
     for command, description in plugins:
-        entries.setdefault(command, description or f"command: {command}")
+        text = " ".join(str(description or "").split())[:MAX_DESCRIPTION]
+        entries.setdefault(command, text or f"command: {command}")
     entries = {**entries, **COMMANDS}
     last = ("cancel", entries.pop("cancel"))
     # Whatever is left out, runs can be ended.

@@ -1,14 +1,15 @@
-"""Progress messages of runs in flight, on disk, so that a crash leaves none that looks alive.
+"""Runs in flight, on disk, so that a crash leaves no prompt without a word and no button alive.
 
 ::
 
-    {"version": 1, "runs": {"<chat id>:<message id>": {"thread_id": 7, "footer": "…"}}}
+    {"version": 1, "runs": {"<chat id>:<message id>": {"thread_id": 7, "footer": "…", "state": "shown"}}}
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -18,22 +19,31 @@ from takopi.telegram.state_store import JsonStateStore
 FILE_NAME = "telegram_open_runs_state.json"
 _VERSION = 1
 
+State: TypeAlias = Literal[
+    "asked",  # the message is the prompt: there is no progress message yet, or it is on its way
+    "shown",  # it is the progress message
+    "answering",  # it is the progress message, or has become the answer by now
+    "answered",  # it is the progress message of a run whose answer was posted: it is to be deleted
+]
+
 logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """One progress message; ``footer`` has the lines that go on with its session, once it has one."""
+    """One run; ``footer`` has the lines that go on with its session, once it has one."""
 
     chat_id: int
     message_id: int
     thread_id: int | None = None
     footer: str | None = None
+    state: State = "shown"
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, omit_defaults=True):
     thread_id: int | None = None
     footer: str | None = None
+    state: State = "shown"
 
 
 class _State(msgspec.Struct):
@@ -58,17 +68,31 @@ class OpenRuns(JsonStateStore[_State]):
             logger=logger,
         )
 
-    def add(self, run: OpenRun) -> None:
-        """Note a progress message, as soon as it is posted."""
-        self._change(_key(run.chat_id, run.message_id), _Entry(run.thread_id, run.footer))
+    def add(self, run: OpenRun, *, instead_of: tuple[int, int] | None = None) -> None:
+        """Note a prompt as it comes in, or a progress message as soon as it is posted.
+
+        ``instead_of``: the chat and id of the prompt whose progress this is.
+        """
+        changes: dict[str, _Entry | None] = {}
+        if instead_of is not None:
+            changes[_key(*instead_of)] = None
+        changes[_key(run.chat_id, run.message_id)] = _Entry(run.thread_id, run.footer, run.state)
+        self._change(changes)
+
+    def note(self, chat_id: int, message_id: int, state: State) -> None:
+        """A progress message that is on the list goes on to another state."""
+        entry = self._state.runs.get(_key(chat_id, message_id))
+        if entry is not None:
+            noted = _Entry(entry.thread_id, entry.footer, state)
+            self._change({_key(chat_id, message_id): noted})
 
     def remove(self, chat_id: int, message_id: int) -> None:
-        """Forget a progress message that is replaced or gone.
+        """Forget a prompt that was answered, or a progress message that is replaced or gone."""
+        self._change({_key(chat_id, message_id): None})
 
-        One that is to become the answer itself is forgotten before it is edited: whatever happens in
-        between, an answer must not be marked as interrupted.
-        """
-        self._change(_key(chat_id, message_id), None)
+    def has(self, chat_id: int, message_id: int) -> bool:
+        """Whether a message is on the list."""
+        return _key(chat_id, message_id) in self._state.runs
 
     def left_over(self) -> list[OpenRun]:
         """What an earlier process left behind; ask before the first run.
@@ -80,25 +104,28 @@ class OpenRuns(JsonStateStore[_State]):
         except OSError as error:
             logger.warning("open_runs.load_failed", error=str(error))
         found = []
-        for key, entry in self._state.runs.items():
+        for key, each in self._state.runs.items():
             chat_id, _, message_id = key.partition(":")
             try:
-                found.append(OpenRun(int(chat_id), int(message_id), entry.thread_id, entry.footer))
+                ids = int(chat_id), int(message_id)
             except ValueError:
                 logger.warning("open_runs.bad_key", key=key)
+            else:
+                found.append(OpenRun(*ids, each.thread_id, each.footer, each.state))
         return found
 
-    def _change(self, key: str, entry: _Entry | None) -> None:
+    def _change(self, changes: dict[str, _Entry | None]) -> None:
         try:
             self._reload_locked_if_needed()
             runs = self._state.runs
-            if runs.get(key) == entry:
-                return
-            if entry is None:
-                del runs[key]
-            else:
-                runs[key] = entry
-            self._save_locked()
+            before = dict(runs)
+            for key, entry in changes.items():
+                if entry is None:
+                    runs.pop(key, None)
+                else:
+                    runs[key] = entry
+            if runs != before:
+                self._save_locked()
         except OSError as error:
             logger.warning("open_runs.save_failed", error=str(error))
 

@@ -48,17 +48,30 @@ Outcome: TypeAlias = Result[T] | Dropped
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Operations per second: in a private chat, in a group, in all chats. 0 or less: no limit."""
+    """Operations per second: in a private chat, in a group, in all chats. 0 or less: no limit.
+
+    A group takes 20 a minute; one of them is kept for what may not wait (`ahead_s`).
+    """
 
     private_per_s: float = 1.0
-    group_per_s: float = 20 / 60
+    group_per_s: float = 19 / 60
     total_per_s: float = 30.0
 
     def interval_s(self, chat_id: ChatId | None) -> float:
         """The pause between two operations in a chat."""
-        is_group = isinstance(chat_id, int) and chat_id < 0
-        rate = self.group_per_s if is_group else self.private_per_s
+        rate = self.group_per_s if _is_group(chat_id) else self.private_per_s
         return 1 / rate if rate > 0 else 0.0
+
+    def ahead_s(self, chat_id: ChatId | None) -> float:
+        """How much of a pause something essential may skip; the next pause is longer for that.
+
+        A group's limit is counted by the minute: an answer need not wait for a progress just shown.
+        """
+        return self.interval_s(chat_id) if _is_group(chat_id) else 0.0
+
+
+def _is_group(chat_id: ChatId | None) -> bool:
+    return isinstance(chat_id, int) and chat_id < 0
 
 
 @dataclass(slots=True, eq=False)
@@ -114,10 +127,21 @@ class Operation(Generic[T]):
 class _Lane:
     """What waits for one chat or method, and when it may go on."""
 
-    __slots__ = ("free_at", "id", "nap", "pending", "retry_at", "running", "scope", "slot")
+    __slots__ = (
+        "ahead_s",
+        "free_at",
+        "id",
+        "nap",
+        "pending",
+        "retry_at",
+        "running",
+        "scope",
+        "slot",
+    )
 
-    def __init__(self, lane_id: ChatId) -> None:
+    def __init__(self, lane_id: ChatId, ahead_s: float) -> None:
         self.id = lane_id
+        self.ahead_s = ahead_s  # of the pause, what is essential may skip
         self.pending: dict[Hashable, Operation[Any]] = {}
         self.running: Operation[Any] | None = None
         self.free_at = 0.0  # the pause after the last operation
@@ -130,7 +154,8 @@ class _Lane:
         return min(self.pending.values(), key=lambda op: (op.priority, op.seq))
 
     def due_at(self, op: Operation[Any]) -> float:
-        return max(self.free_at, self.retry_at, op.not_before)
+        free_at = self.free_at - self.ahead_s if op.essential else self.free_at
+        return max(free_at, self.retry_at, op.not_before)
 
     def wake(self) -> None:
         if self.nap is not None:
@@ -248,7 +273,7 @@ class Outbox:
         if lane is None:
             if len(self._lanes) >= _IDLE_LANES:
                 self._forget_idle_lanes()
-            lane = self._lanes[lane_id] = _Lane(lane_id)
+            lane = self._lanes[lane_id] = _Lane(lane_id, self._rates.ahead_s(lane_id))
         return lane
 
     def _forget_idle_lanes(self) -> None:
@@ -315,10 +340,27 @@ class Outbox:
         now = self._clock()
         wait_s = lane.due_at(op) - now
         if wait_s > 0 or not op.paced:
+            lane.slot = None  # it was for one that went first: later, it would be one too many
             return wait_s
         if lane.slot is None:
             lane.slot = self._budget.reserve(now)
+        if lane.slot > now and op.essential:
+            self._overtake(lane, lane.slot)
         return lane.slot - now
+
+    def _overtake(self, lane: _Lane, slot: float) -> None:
+        """Give what is essential the place of another chat's progress, if that comes before."""
+        ahead = (
+            other
+            for other in self._active
+            if other.slot is not None
+            and other.slot < slot
+            and other.pending
+            and not other.next().essential
+        )
+        first = min(ahead, key=lambda other: other.slot or 0.0, default=None)
+        if first is not None:
+            lane.slot, first.slot = first.slot, slot
 
     async def _run(self, lane: _Lane, op: Operation[Any]) -> None:
         started = self._clock()
@@ -340,7 +382,7 @@ class Outbox:
             again = op.essential or op.floods < _MINOR_FLOODS
         else:
             if op.paced:
-                lane.free_at = started + self._rates.interval_s(lane.id)
+                lane.free_at = max(lane.free_at, started) + self._rates.interval_s(lane.id)
             again = isinstance(result, Transient) and _may_retry(op, result, now)
         if again:
             self._put_back(lane, op, result)

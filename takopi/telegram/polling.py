@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
 
 from takopi.errors import ConfigError
+from takopi.lockfile import lock_holder, token_fingerprint
 from takopi.logs import get_logger
 from takopi.telegram.updates import ALLOWED_UPDATES, update_id_of
 from takopi.telegram.wire import Conflict, Ok, RateLimited, Result, Unauthorized
@@ -23,6 +24,14 @@ POLL_TIMEOUT_S = 50
 BACKOFF_MIN_S = 2.0
 BACKOFF_MAX_S = 30.0
 CONFLICT_WAIT_S = 10.0
+DELETE_WEBHOOK = (
+    "open https://api.telegram.org/bot<token>/deleteWebhook in a browser, with the bot's token for"
+    " <token> (and your `api_url` if you set one) to delete it; if nobody you know has set it, get a"
+    " new token from @BotFather with /revoke"
+)
+"""What to do about a webhook."""
+
+_WEBHOOK_SET = "a webhook is set for this bot: its messages go to a server, and not to takopi"
 
 logger = get_logger(__name__)
 
@@ -35,14 +44,6 @@ class UpdateSource(Protocol):
     ) -> Result[list[Any]]:
         """Updates as they came; ``allowed`` are the kinds that are wanted."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """What was thrown away: messages of our users. Not ``complete``: the rest will be handled."""
-
-    messages: int
-    complete: bool
 
 
 class Poller:
@@ -60,18 +61,25 @@ class Poller:
         self._jitter = jitter
         self._offset: int | None = None
         self._failures = 0  # in a row
-        self._reported: type[object] | None = None  # the kind of the last one
+        self._reported: object = None  # the kind of the last one
 
-    async def drain(self, is_wanted: Callable[[object], bool]) -> Drained:
-        """Throw away what came in while nobody was here, and count what is wanted of it.
+    async def drain(self, is_wanted: Callable[[object], bool]) -> int:
+        """Throw away what came in while nobody was here; how many messages of it were wanted.
 
-        A failure ends it. Raises `ConfigError` for a token that is not accepted.
+        Tried until all of it is seen: what is old must never be run. Raises `ConfigError` for a token that is not accepted, and for a webhook.
         """
         messages = 0
         while True:
-            updates = _updates(await self._fetch(0))
+            outcome = await self._fetch(0)
+            if _is_webhook(outcome):  # nothing runs yet, and it does not go away by itself
+                raise ConfigError(f"{_WEBHOOK_SET}; {DELETE_WEBHOOK}")
+            updates = _updates(outcome)
+            if updates is None:
+                await self._wait(outcome)
+                continue
+            self._note_success()
             if not updates:
-                return Drained(messages, complete=updates is not None)
+                return messages
             for raw in updates:
                 self._advance(raw)
                 messages += is_wanted(raw)
@@ -80,7 +88,8 @@ class Poller:
         """Hand on every update, in order, until cancelled.
 
         ``handle`` is awaited before the next one: what is slow belongs into a task of its own. An
-        exception of it is logged. Raises `ConfigError` for a token that is not accepted.
+        exception of it is logged. Raises `ConfigError` for a token that is not accepted; a webhook is
+        waited for to be deleted, as runs may be under way.
         """
         while True:
             outcome = await self._fetch(POLL_TIMEOUT_S)
@@ -88,16 +97,19 @@ class Poller:
             if updates is None:
                 await self._wait(outcome)
                 continue
-            if self._failures:
-                logger.info("polling.recovered", failures=self._failures)
-                self._failures = 0
-                self._reported = None
+            self._note_success()
             for raw in updates:
                 self._advance(raw)
                 try:
                     await handle(raw)
                 except Exception:
                     logger.exception("polling.handler_failed", update_id=update_id_of(raw))
+
+    def _note_success(self) -> None:
+        if self._failures:
+            logger.info("polling.recovered", failures=self._failures)
+            self._failures = 0
+            self._reported = None
 
     def _advance(self, raw: object) -> None:
         update_id = update_id_of(raw)
@@ -134,15 +146,37 @@ class Poller:
 
     def _report(self, outcome: Result[list[Any]] | None, delay_s: float) -> None:
         """Log a failure; more of the same kind only in the debug log."""
-        log = logger.debug if type(outcome) is self._reported else logger.warning
-        self._reported = type(outcome)
+        kind = (type(outcome), _is_webhook(outcome))
+        log = logger.debug if kind == self._reported else logger.warning
+        self._reported = kind
         if isinstance(outcome, Conflict):
             hint = "another program fetches the updates of this bot; stop it"
-            if "webhook" in outcome.description.lower():
-                hint = "updates of this bot go to a webhook; delete it with `deleteWebhook`"
+            if _is_webhook(outcome):
+                hint = f"{_WEBHOOK_SET}; {DELETE_WEBHOOK}"
             log("polling.conflict", hint=hint, delay_s=delay_s, description=outcome.description)
         else:
             log("polling.failed", delay_s=round(delay_s, 1), reason=type(outcome).__name__)
+
+
+def poller_of(token: str) -> int | None:
+    """The takopi on this computer that has a bot, whatever file it was started with.
+
+    Raises `OSError` if that cannot be told.
+    """
+    try:
+        locks = Path.home() / ".takopi" / "locks"
+    except RuntimeError:  # nobody knows where the home directory is: no takopi could lock there
+        return None
+    return lock_holder(locks / f"{token_fingerprint(token)}")
+
+
+def _is_webhook(outcome: Result[list[Any]] | None) -> bool:
+    """Whether updates cannot be fetched as they go elsewhere; else a conflict is another poller.
+
+    Telegram says "can't use getUpdates method while webhook is active", and "terminated by
+    setWebhook request" to a poll that waits.
+    """
+    return isinstance(outcome, Conflict) and "webhook" in outcome.description.lower()
 
 
 def _updates(outcome: Result[list[Any]] | None) -> list[Any] | None:

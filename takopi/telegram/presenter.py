@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from takopi.bridge.delivery import ChannelId, RenderedMessage
 from takopi.bridge.markdown import MarkdownFormatter, MarkdownParts, assemble_markdown_parts
 from takopi.bridge.progress import ProgressState
+from takopi.telegram.overflow import ELLIPSIS
 from takopi.telegram.render import Prepared, prepare_telegram, prepare_telegram_multi
 
 Overflow = Literal["trim", "split"]
@@ -17,6 +20,8 @@ NO_KEYBOARD: dict[str, Any] = {"inline_keyboard": []}
 
 LOUD_AFTER_S = 30.0
 """An error this late finds nobody looking: it is sent with sound, as answers are."""
+
+_SHORT = 4_000  # characters: they fill a message, and take some 10 ms to render
 
 _ALIVE = frozenset({"starting", "working", "queued"})  # labels of runs that can be cancelled
 _HEARTBEAT_S, _GROUP_HEARTBEAT_S = 15.0, 30.0
@@ -57,13 +62,23 @@ class TelegramPresenter:
     def render_final(
         self, state: ProgressState, *, elapsed_s: float, status: str, answer: str
     ) -> RenderedMessage:
-        """A run that is over, without buttons; in split mode with the rest as follow-ups."""
+        """A run that is over, without buttons; in split mode with the rest as follow-ups.
+
+        Of a long answer this is the beginning: rendering the whole is left to the transport.
+        """
         parts = self._formatter.render_final_parts(
             state, elapsed_s=elapsed_s, status=status, answer=answer
         )
         extra: dict[str, Any] = {"answer": assemble_markdown_parts(parts)}
         if status == "error" and self._loud_after_s is not None and elapsed_s > self._loud_after_s:
             extra["loud"] = True
+        if parts.body and len(parts.body) > _SHORT:
+            beginning = replace(parts, body=parts.body[:_SHORT] + ELLIPSIS)
+            extra["whole"] = partial(self._render, parts)
+            return _message(prepare_telegram(beginning), NO_KEYBOARD, **extra)
+        return self._render(parts, **extra)
+
+    def _render(self, parts: MarkdownParts, **extra: Any) -> RenderedMessage:
         first, *others = self._prepare(parts)
         if others:
             extra["followups"] = [_message(other, NO_KEYBOARD) for other in others]

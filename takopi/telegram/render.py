@@ -68,10 +68,10 @@ def prepare_telegram_multi(
     """
     header, footer = _frame(parts)
     body = render_rich(parts.body or "")
+    if utf16_len(body.text) <= _room(header, footer, max_body_chars):
+        return [_message(header, body, footer)]
     longest = _continued(header, 9999, 9999)
     chunks = split_rich(body, _room(longest, footer, max_body_chars))
-    if len(chunks) < 2:
-        return [_message(header, body, footer)]
     return [
         _message(_continued(header, i, len(chunks)) if i > 1 else header, chunk, footer)
         for i, chunk in enumerate(chunks, 1)

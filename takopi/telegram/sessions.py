@@ -3,15 +3,19 @@
 ::
 
     {"version": 2, "cwd": "/home/me/code",
-     "chats": {"-100123:42": {"sessions": {"<engine>": {"resume": "…", "project": "site", "branch": null}}}}}
+     "chats": {"-100123:42": {"sessions": {"<engine>": {
+        "resume": "…", "folder": "/home/me/site", "project": "site", "branch": null}}}}}
 
-A key is a chat's id, in a topic that of the topic, and the sender's id or `chat` in private chats. An
-entry of version 1 has no place: its session is gone on with anywhere.
+A key is a chat's id, in a topic that of the topic, and the sender's id or `chat` in private chats;
+where the sender is not known there is none. An entry without a folder, as all of version 1 are, is
+gone on with anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ import msgspec
 
 from takopi.bridge.delivery import MessageRef
 from takopi.bridge.vocabulary import RunRequest, Scope, Session
+from takopi.config.projects import ProjectsConfig
 from takopi.logs import get_logger
 from takopi.model import EngineId, ResumeToken, RunContext
 from takopi.telegram.state_store import JsonStateStore
@@ -31,9 +36,9 @@ logger = get_logger(__name__)
 
 class _Stored(msgspec.Struct, omit_defaults=True):
     resume: str
+    folder: str | None = None
     project: str | None = None
     branch: str | None = None
-    anywhere: bool = False
 
 
 class _Chat(msgspec.Struct):
@@ -46,8 +51,24 @@ class _State(msgspec.Struct):
     chats: dict[str, _Chat] = msgspec.field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A run that goes on, and its session; None if it waits for that of another one.
+
+    ``number`` counts the messages that asked for a run.
+    """
+
+    place: tuple[str, EngineId]
+    number: int
+    session: Session | None = None
+
+
 class NoMemory:
     """Stateless mode, where only replies go on with a session: a `Memory` without any."""
+
+    def has_place_for(self, at: MessageRef) -> bool:
+        """Nobody's sessions are kept."""
+        return False
 
     def scope(self, at: MessageRef) -> Scope:
         """Nothing."""
@@ -69,10 +90,13 @@ class NoMemory:
 class ChatSessions(JsonStateStore[_State]):
     """Chat mode's `Memory`: sessions by chat, sender and engine. No method suspends or raises.
 
-    ``cwd``: sessions of another working directory of takopi are forgotten.
+    ``cwd``       sessions of another working directory of takopi are forgotten
+    ``projects``  as configured now: a session of another folder is not gone on with
     """
 
-    def __init__(self, config_path: Path, cwd: Path) -> None:
+    def __init__(
+        self, config_path: Path, cwd: Path, projects: Callable[[], ProjectsConfig]
+    ) -> None:
         super().__init__(
             config_path.with_name(FILE_NAME),
             version=_VERSION,
@@ -82,77 +106,122 @@ class ChatSessions(JsonStateStore[_State]):
             logger=logger,
         )
         self._cwd = str(cwd.resolve())
-        # Sessions of runs that go on: those on disk have a token.
-        self._live: dict[tuple[str, EngineId], Session] = {}
-        try:
-            self._reload_locked_if_needed()
-            if self._state.cwd != self._cwd:
-                if self._state.cwd is not None:
-                    self._state.chats.clear()
-                self._state.cwd = self._cwd
-                self._save_locked()
-        except OSError as error:
-            logger.warning("chat_sessions.load_failed", error=str(error))
+        self._projects = projects
+        # By the message that asked; a session is on disk once its run has told it.
+        self._live: dict[MessageRef, _Live] = {}
+        self._numbers = count(1)
+        self._told: dict[tuple[str, EngineId], int] = {}  # whose session is on disk
+        readable = self._reload()
+        if readable and self._state.cwd != self._cwd:
+            if self._state.cwd is not None:
+                self._state.chats.clear()
+            self._state.cwd = self._cwd
+            self._save()
+
+    def has_place_for(self, at: MessageRef) -> bool:
+        """Whether there can be sessions for the sender of a message."""
+        return _key(at) is not None
 
     def scope(self, at: MessageRef) -> Scope:
         """The sessions that a message may go on with, by engine."""
         key = _key(at)
+        if key is None:
+            return Scope()
         self._reload()
         chat = self._state.chats.get(key)
         stored = chat.sessions if chat is not None else {}
-        sessions = {engine: _session(engine, each) for engine, each in stored.items()}
-        live = {engine: each for (of, engine), each in self._live.items() if of == key}
-        return Scope(sessions={**sessions, **live})
+        sessions = {
+            engine: session
+            for engine, each in stored.items()
+            if (session := self._session(engine, each)) is not None
+        }
+        for live in sorted(self._live.values(), key=lambda each: each.number):
+            if live.place[0] == key and live.session is not None:  # the last one counts
+                sessions[live.place[1]] = live.session
+        return Scope(sessions=sessions)
 
     def started(self, request: RunRequest, token: ResumeToken | None, *, opens: bool) -> None:
-        """What was asked last is gone on with."""
-        if opens or token is not None:
-            self._live[_place(request)] = Session(token, request.asked, request.context)
-        if token is not None:
-            self._store(request, token)
+        """From now on its session is gone on with, even if it has no token yet."""
+        place = _place(request)
+        if place is not None:
+            session = Session(token, request.asked, request.context)
+            known = session if opens or token is not None else None
+            self._live[request.asked] = _Live(place, next(self._numbers), known)
 
     def learned(self, request: RunRequest, token: ResumeToken) -> None:
-        """A session that was not left meanwhile has a token."""
-        session = self._live.get(_place(request))
-        if session is not None and session.run == request.asked:
-            self._live[_place(request)] = Session(token, request.asked, request.context)
-            self._store(request, token)
+        """A session that was not left meanwhile is kept, unless one that was asked for later is."""
+        live = self._live.get(request.asked)
+        if live is None:
+            return
+        session = Session(token, request.asked, request.context)
+        self._live[request.asked] = replace(live, session=session)
+        if live.number >= self._told.get(live.place, 0):
+            self._told[live.place] = live.number
+            self._store(live.place, session, token)
 
     def ended(self, request: RunRequest, heir: RunRequest | None) -> None:
         """What opened no session is not gone on with."""
-        place = _place(request)
-        session = self._live.get(place)
-        if session is None or session.run != request.asked:
+        live = self._live.pop(request.asked, None)
+        if live is None or live.session is None or live.session.token is not None or heir is None:
             return
-        if heir is not None and session.token is None:
-            self._live[place] = Session(run=heir.asked, context=heir.context)
-        else:
-            del self._live[place]
+        follower = self._live.get(heir.asked)
+        if follower is not None:
+            session = Session(run=heir.asked, context=heir.context)
+            self._live[heir.asked] = replace(follower, session=session)
 
     def forget(self, at: MessageRef) -> None:
         """The next message begins a new session."""
         key = _key(at)
-        self._live = {place: each for place, each in self._live.items() if place[0] != key}
-        self._reload()
-        if self._state.chats.pop(key, None) is not None:
+        if key is None:
+            return
+        self._live = {asked: each for asked, each in self._live.items() if each.place[0] != key}
+        readable = self._reload()
+        if self._state.chats.pop(key, None) is not None and readable:
             self._save()
 
-    def _store(self, request: RunRequest, token: ResumeToken) -> None:
-        key, engine = _place(request)
-        context = request.context or RunContext()
-        entry = _Stored(token.value, context.project, context.branch)
-        self._reload()
+    def _session(self, engine: EngineId, stored: _Stored) -> Session | None:
+        """What an entry says, if it is one and its folder is still that of its project."""
+        if not stored.resume.strip():
+            return None
+        token = ResumeToken(engine, stored.resume)
+        if not (stored.folder or "").strip():
+            return Session(token, anywhere=True)
+        project = (stored.project or "").strip() or None
+        context = RunContext(project, (stored.branch or "").strip() or None) if project else None
+        if stored.folder != self._folder(context):
+            return None
+        return Session(token, context=context)
+
+    def _folder(self, context: RunContext | None) -> str | None:
+        """Where runs of a context work, or the project of their branch is; None for nowhere."""
+        if context is None or context.project is None:
+            return self._cwd
+        project = self._projects().projects.get(context.project.lower())
+        return str(project.path) if project is not None else None
+
+    def _store(self, place: tuple[str, EngineId], session: Session, token: ResumeToken) -> None:
+        key, engine = place
+        context = session.context or RunContext()
+        folder = self._folder(context)
+        if folder is None:
+            return  # the project was removed meanwhile
+        entry = _Stored(token.value, folder, context.project, context.branch)
+        readable = self._reload()
         sessions = self._state.chats.setdefault(key, _Chat()).sessions
         if sessions.get(engine) != entry:
             sessions[engine] = entry
             self._state.cwd = self._cwd
-            self._save()
+            if readable:
+                self._save()
 
-    def _reload(self) -> None:
+    def _reload(self) -> bool:
+        """Read what others wrote. If it cannot be read it must not be overwritten."""
         try:
             self._reload_locked_if_needed()
         except OSError as error:
             logger.warning("chat_sessions.load_failed", error=str(error))
+            return False
+        return True
 
     def _save(self) -> None:
         try:
@@ -161,32 +230,18 @@ class ChatSessions(JsonStateStore[_State]):
             logger.warning("chat_sessions.save_failed", error=str(error))
 
     def _upgrade(self, data: dict[str, Any], version: object) -> dict[str, Any] | None:
-        if version != 1:
-            return None
-        for chat in _tables(data.get("chats")):
-            for session in _tables(chat.get("sessions")):
-                session["anywhere"] = True
-        return data
+        return data if version == 1 else None
 
 
-def _tables(value: object) -> list[dict[str, Any]]:
-    found = value.values() if isinstance(value, Mapping) else ()
-    return [each for each in found if isinstance(each, dict)]
+def _place(request: RunRequest) -> tuple[str, EngineId] | None:
+    key = _key(request.asked)
+    return (key, request.engine) if key is not None else None
 
 
-def _session(engine: EngineId, stored: _Stored) -> Session:
-    place = None
-    if stored.project is not None:
-        place = RunContext(stored.project, stored.branch)
-    return Session(ResumeToken(engine, stored.resume), None, place, stored.anywhere)
-
-
-def _place(request: RunRequest) -> tuple[str, EngineId]:
-    return _key(request.asked), request.engine
-
-
-def _key(at: MessageRef) -> str:
+def _key(at: MessageRef) -> str | None:
+    """Whose sessions those of a message are."""
     topic = f":{at.thread_id}" if at.thread_id is not None else ""
     chat, sender = at.channel_id, at.sender_id
-    is_private = isinstance(chat, int) and chat > 0
-    return f"{chat}{topic}:{'chat' if is_private or sender is None else sender}"
+    if isinstance(chat, int) and chat > 0:
+        return f"{chat}{topic}:chat"
+    return f"{chat}{topic}:{sender}" if sender is not None else None

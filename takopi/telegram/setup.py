@@ -25,7 +25,7 @@ from takopi.config.store import exists
 from takopi.errors import ConfigError
 from takopi.lockfile import lock_holder
 from takopi.telegram.client import DEFAULT_API_URL, BotClient
-from takopi.telegram.polling import Poller
+from takopi.telegram.polling import Poller, poller_of
 from takopi.telegram.updates import InboundMessage, parse_update
 from takopi.telegram.wire import BotUser, Ok, Result
 
@@ -67,13 +67,9 @@ def ask_token(api_url: str) -> str | None:
 def capture_chat(token: str, api_url: str, config_path: Path) -> InboundMessage:
     """A message from the chat that the user wants, who is asked about everybody's who writes.
 
-    Raises `ConfigError` while takopi runs: it would get the message.
+    Raises `ConfigError` while takopi runs, which would get the message, and for a webhook.
     """
-    holder = lock_holder(config_path)
-    if holder is not None:
-        raise ConfigError(
-            f"takopi is running (process {holder}) and takes the messages; end it first"
-        )
+    _refuse_while_running(token, config_path)
     print("  open a chat with the bot, or a group that it is in, and send /start")
     print("  waiting for message...")
     while True:
@@ -84,11 +80,27 @@ def capture_chat(token: str, api_url: str, config_path: Path) -> InboundMessage:
         print("  waiting for another message...")
 
 
-def _allow(table: MutableMapping[str, Any], message: InboundMessage) -> None:
-    """Let the sender of a message use the bot, and nobody who was not listed before."""
+def _refuse_while_running(token: str, config_path: Path) -> None:
+    """Two who fetch a bot's messages take them from each other, whatever file each was started with."""
+    try:
+        holder = lock_holder(config_path) or poller_of(token)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        raise ConfigError(
+            f"cannot tell whether takopi is running and takes the messages: {error.strerror}{where}"
+        ) from error
+    if holder is not None:
+        raise ConfigError(
+            f"takopi is running (process {holder}) and takes the messages; end it first"
+        )
+
+
+def _allow(table: MutableMapping[str, Any], user_id: int) -> None:
+    """Let somebody use the bot, and nobody who was not listed before."""
     allowed = table.setdefault("allowed_user_ids", [])
-    if message.sender_id is not None and message.sender_id not in allowed:
-        allowed.append(message.sender_id)
+    # What is no list is left as it is: the check of the settings says so.
+    if isinstance(allowed, list) and user_id not in allowed:
+        allowed.append(user_id)
 
 
 def configured_api_url(path: Path) -> str:
@@ -111,8 +123,11 @@ def _ask_all(path: Path) -> bool:
     if token is None:
         return False
     print("step 2: connect chat")
-    answer = _ask_chat_id()
-    message = capture_chat(token, api_url, path) if answer is None else None
+    chat_id = _ask_chat_id()
+    user_id = chat_id  # a private chat has the number of its user
+    if chat_id is None:
+        message = capture_chat(token, api_url, path)
+        chat_id, user_id = message.chat_id, message.sender_id
     print("step 3: save config")
     if not _confirm(f"save config to {display_path(path)}?", default=True):
         return False
@@ -123,11 +138,14 @@ def _ask_all(path: Path) -> bool:
     )
     data["transport"] = MAIN_TRANSPORT
     table["bot_token"] = token
-    table["chat_id"] = message.chat_id if message is not None else answer
-    if message is not None:
-        _allow(table, message)
+    table["chat_id"] = chat_id
+    if user_id is not None and user_id > 0:
+        _allow(table, user_id)
     validate_settings_data(data, config_path=path)
     write_config(data, path)
+    if not table.get("allowed_user_ids"):
+        print(f"  anyone in {chat_id} can run engines on this computer: list those who may in")
+        print(f"  transports.{MAIN_TRANSPORT}.allowed_user_ids")
     print("✓ setup complete. starting takopi...")
     return True
 
@@ -186,7 +204,8 @@ async def _next_messages(token: str, api_url: str) -> list[InboundMessage]:
                     scope.cancel()  # takes effect where the poller waits: after the batch
 
             await poller.run(take)
-        await poller.drain(lambda raw: False)  # or the next start would count them as missed
+        with anyio.move_on_after(_ASK_S):
+            await poller.drain(lambda raw: False)  # or the next start would count them as missed
     return list(_one_per_chat_and_sender(found))
 
 
@@ -206,16 +225,22 @@ def _is_by_bot(message: InboundMessage) -> bool:
 def _describe_chat(message: InboundMessage) -> str:
     if message.is_private:
         return "a private chat"
-    title = _table(message.raw, "chat").get("title")
-    return f'{message.chat_type or "group"} "{title}"' if title else f"{message.chat_type}"
+    kind = message.chat_type or "group"
+    title = _shown(_table(message.raw, "chat").get("title"))
+    return f'{kind} "{title}"' if title else kind
 
 
 def _describe_sender(message: InboundMessage) -> str:
     sender = _table(message.raw, "from")
-    names = [sender.get("first_name"), sender.get("last_name")]
-    parts = [" ".join(name for name in names if isinstance(name, str))]
+    names = [_shown(sender.get("first_name")), _shown(sender.get("last_name"))]
+    parts = [" ".join(name for name in names if name)]
     if message.sender_username:
-        parts.append(f"@{message.sender_username}")
+        parts.append(f"@{_shown(message.sender_username)}")
     if message.sender_id is not None:
         parts.append(f"id {message.sender_id}")
     return ", ".join(part for part in parts if part) or "somebody unknown"
+
+
+def _shown(name: object) -> str:
+    """A name that cannot move or turn what else is in the line: anybody can have any."""
+    return "".join(c for c in name if c.isprintable()) if isinstance(name, str) else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from takopi.bridge.markdown import code_span
 from takopi.bridge.runtime import TransportRuntime
 from takopi.config import TelegramSettings, load_config
 from takopi.engines.probe import ask_version
@@ -55,7 +56,7 @@ def startup_text(greeting: Greeting) -> str:
         "resume lines": "shown" if shows_resume_lines(settings) else "hidden",
         "working in": str(greeting.folder),
     }
-    lines = [f"{label}: `{value}`" for label, value in rows.items()]
+    lines = [f"{label}: {code_span(value)}" for label, value in rows.items()]
     chats = open_groups(settings, runtime.project_chat_ids())
     if chats:
         lines.append(f"access: anyone in `{', '.join(map(str, chats))}`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from takopi.telegram.entities import RichText, Span, join
 
 _MAX_WIDTH = 48  # columns; a phone shows some 40 of a monospaced line before it breaks it
 _MAX_LABEL = 40
+
+_AS_EMOJI = "\ufe0f"  # makes two columns of the character before it
+_PART = re.compile("\u200d.|[\U0001f3fb-\U0001f3ff]")  # of an emoji that is shown as one
 
 
 @dataclass(slots=True)
@@ -74,10 +78,14 @@ def _columns(cell: RichText) -> int:
     """How wide a text is shown: East Asian characters and emoji take two columns, marks none."""
     if cell.text.isascii():
         return len(cell.text)
-    return sum(
-        0 if unicodedata.category(char) in ("Mn", "Me", "Cf") else 1 + _is_wide(char)
-        for char in cell.text
-    )
+    columns, before = 0, " "
+    for char in _PART.sub("", cell.text):
+        if char == _AS_EMOJI:
+            columns += not _is_wide(before)
+        elif unicodedata.category(char) not in ("Mn", "Me", "Cf"):
+            columns += 1 + _is_wide(char)
+        before = char
+    return columns
 
 
 def _is_wide(char: str) -> bool:

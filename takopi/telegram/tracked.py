@@ -1,4 +1,4 @@
-"""Progress messages in flight are noted on disk, so that the next start can say what became of them."""
+"""Runs in flight are noted on disk, so that the next start can say what became of them."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ class TrackedTransport:
         message: RenderedMessage,
         options: SendOptions | None = None,
     ) -> MessageRef | None:
-        """Post a message. What it replaces is forgotten once it is replaced.
+        """Post a message. What it replaces or answers is forgotten once it is there.
 
         Progress that nobody waits for any more by the time it is posted loses its button at once.
         """
         if not _is_progress(message):
-            ref = await self._inner.send(channel_id=channel_id, message=message, options=options)
+            noted = self._noted(message, options or SendOptions())
+            ref = await self._inner.send(channel_id=channel_id, message=noted, options=options)
             if options is not None and options.replace is not None:
                 # Even if it failed: an answer that cannot be posted is shown in what it replaces.
                 self._forget(options.replace)
@@ -62,6 +63,18 @@ class TrackedTransport:
                 raise
         return posting.ref
 
+    def _noted(self, message: RenderedMessage, options: SendOptions) -> RenderedMessage:
+        """A message that takes note once it is posted, which may be when nobody waits for it."""
+        prompt, progress = options.reply_to, options.replace
+
+        def on_posted() -> None:
+            if prompt is not None:
+                self._forget(prompt)
+            if progress is not None:
+                self._open_runs.note(int(progress.channel_id), int(progress.message_id), "answered")
+
+        return RenderedMessage(message.text, {**message.extra, "on_posted": on_posted})
+
     async def _post(
         self,
         posting: _Posting,
@@ -74,7 +87,8 @@ class TrackedTransport:
             ref = await self._inner.send(channel_id=channel_id, message=message, options=options)
             if ref is not None:
                 thread_id = int(ref.thread_id) if ref.thread_id is not None else None
-                self._open_runs.add(OpenRun(int(ref.channel_id), int(ref.message_id), thread_id))
+                shown = OpenRun(int(ref.channel_id), int(ref.message_id), thread_id)
+                self._open_runs.add(shown, instead_of=_prompt(options))
                 if options is not None and options.replace is not None:
                     self._forget(options.replace)
                 if posting.abandoned:
@@ -86,9 +100,9 @@ class TrackedTransport:
     async def edit(
         self, *, ref: MessageRef, message: RenderedMessage, wait: bool = True
     ) -> MessageRef | None:
-        """Change a message. One that becomes an answer is forgotten first, see `OpenRuns.remove`."""
+        """Change a message. Whatever happens meanwhile, an answer must not be marked as interrupted."""
         if "answer" in message.extra:
-            self._forget(ref)
+            self._open_runs.note(int(ref.channel_id), int(ref.message_id), "answering")
         edited = await self._inner.edit(ref=ref, message=message, wait=wait)
         if edited is not None and not _is_progress(message):
             self._forget(ref)
@@ -103,6 +117,13 @@ class TrackedTransport:
 
     def _forget(self, ref: MessageRef) -> None:
         self._open_runs.remove(int(ref.channel_id), int(ref.message_id))
+
+
+def _prompt(options: SendOptions | None) -> tuple[int, int] | None:
+    """The message that a progress message belongs to."""
+    if options is None or options.reply_to is None:
+        return None
+    return int(options.reply_to.channel_id), int(options.reply_to.message_id)
 
 
 def _is_progress(message: RenderedMessage) -> bool:

@@ -8,7 +8,10 @@ What ``RenderedMessage.extra`` may hold:
     progress      True: not worth much, the next one makes up for it. All other messages are
                   essential: tried for long, and in simpler forms if they are refused
     answer        the answer as Markdown; it is saved to a file if it cannot be delivered
+    whole         gives the message that is to be sent instead of this one, which is but a beginning
+                  of it. Called in a thread: a long text takes seconds to render
     loud          True: an edit that should be noticed, so it becomes a new message
+    on_posted     called as soon as it is sent, before what it replaces is deleted, whoever waits for it
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.to_thread
 
 from takopi.bridge.delivery import ChannelId, MessageRef, RenderedMessage, SendOptions
 from takopi.logs import get_logger
@@ -96,6 +100,7 @@ class TelegramTransport:
 
         If it cannot be posted at all, it is shown in the message that it should have replaced.
         """
+        message = await _whole(message)
         options = options or SendOptions()
         reply = options.reply_to
         place = _Place(
@@ -113,6 +118,7 @@ class TelegramTransport:
         place = ref.raw if isinstance(ref.raw, _Place) else None
         if wait and message.extra.get("loud") and place is not None:
             return await self._send_aloud(ref, message, place)
+        message = await _whole(message)
         posts = _posts(_chat_id(ref.channel_id), message, place or _Place(None, None, silent=True))
         return await _Delivery(self, message, posts).edit(ref, wait=wait)
 
@@ -121,6 +127,18 @@ class TelegramTransport:
         self.drop_edit(ref)
         operation = self.submit(self.deleting(ref))
         return isinstance(await operation.wait(), Ok | Gone)
+
+    async def remove_buttons(self, ref: MessageRef) -> bool:
+        """Take the keyboard of a message away; False if it is none of ours, or has none."""
+        chat_id, message_id = _chat_id(ref.channel_id), int(ref.message_id)
+        operation = Operation(
+            chat_id,
+            lambda: self._bot.remove_buttons(chat_id, message_id),
+            key=("buttons", message_id),
+            priority=EDIT,
+            repeatable=True,
+        )
+        return isinstance(await self.submit(operation).wait(), Ok)
 
     async def _send_aloud(
         self, ref: MessageRef, message: RenderedMessage, place: _Place
@@ -174,6 +192,10 @@ class TelegramTransport:
             essential=essential,
             repeatable=True,
         )
+
+    def drop_send(self, operation: Operation[Any]) -> None:
+        """Forget a message that is queued."""
+        self._outbox.drop(operation.lane, operation.key)
 
     def drop_edit(self, ref: MessageRef) -> None:
         """Forget an edit that is queued: the message will be gone."""
@@ -246,8 +268,11 @@ class _Delivery:
 
         def done(outcome: Outcome[SentMessage]) -> None:
             if isinstance(outcome, Ok):
+                self._message.extra.get("on_posted", _nothing)()
                 if replaced is not None:
                     self._remove(replaced)
+                if self._abandoned:
+                    self._remove(_ref(outcome.result, place))
             elif replaced is not None and self._essential and not isinstance(outcome, Dropped):
                 in_place.append(self._show_in(replaced, write.post))
             else:
@@ -258,12 +283,19 @@ class _Delivery:
             first.key = ("send", int(replaced.message_id))
         self._transport.submit(first)
         self._send_rest()
-        outcome = await first.wait()
+        try:
+            outcome = await first.wait()
+        except anyio.get_cancelled_exc_class():
+            if not self._essential:  # nobody would ever take the button away
+                self._abandoned = True
+                self._transport.drop_send(first)
+                if isinstance(first.outcome, Ok):
+                    self._remove(_ref(first.outcome.result, place))
+            raise
         for operation in (*in_place, *self._later):
             await operation.wait()
         if isinstance(outcome, Ok):
-            sent = outcome.result
-            return MessageRef(sent.chat_id, sent.message_id, raw=place, thread_id=sent.thread_id)
+            return _ref(outcome.result, place)
         shown = any(isinstance(edit.outcome, Ok | Unchanged) for edit in in_place)
         return replaced if shown else None
 
@@ -286,6 +318,9 @@ class _Delivery:
             outcome = await operation.wait()
         except anyio.get_cancelled_exc_class():
             self._abandoned = True  # nobody is left to send it anew
+            failed = operation.outcome is not None
+            if failed and not isinstance(operation.outcome, Ok | Unchanged):
+                self._save()
             raise
         for follow_up in self._later:
             await follow_up.wait()
@@ -350,6 +385,22 @@ def save_answer(folder: Path, chat_id: ChatId, answer: str) -> Path:
     raise FileExistsError(f"too many files like {name}.md in {folder}")
 
 
+async def _whole(message: RenderedMessage) -> RenderedMessage:
+    """The message with nothing left out. Nobody's cancellation keeps it from being sent."""
+    make = message.extra.get("whole")
+    if make is None:
+        return message
+    with anyio.CancelScope(shield=True):
+        try:
+            whole: RenderedMessage = await anyio.to_thread.run_sync(make)
+        except Exception:
+            logger.exception("telegram.render_failed")
+            whole = RenderedMessage(
+                str(message.extra.get("answer", message.text)), {"entities": []}
+            )
+    return RenderedMessage(whole.text, {**message.extra, **whole.extra})
+
+
 def _posts(chat_id: ChatId, message: RenderedMessage, place: _Place) -> list[Post]:
     """A message and its follow-ups as the Bot API takes them; what is too long is split."""
     extra = message.extra
@@ -386,6 +437,14 @@ def _split(chat_id: ChatId, message: RenderedMessage, place: _Place) -> list[Pos
         )
         for text in texts
     ]
+
+
+def _nothing() -> None:
+    pass
+
+
+def _ref(sent: SentMessage, place: _Place) -> MessageRef:
+    return MessageRef(sent.chat_id, sent.message_id, raw=place, thread_id=sent.thread_id)
 
 
 def _edit_key(ref: MessageRef) -> Hashable:

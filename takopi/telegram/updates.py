@@ -352,6 +352,7 @@ class Intake:
         if isinstance(update, InboundMessage) and not self._is_new(update):
             update = Ignored("duplicate", "message")
         if isinstance(update, Ignored):
+            self._note_move(raw)
             log = logger.warning if update.reason == "undecodable" else logger.debug
             log(
                 "updates.ignored",
@@ -364,6 +365,18 @@ class Intake:
     def is_wanted_message(self, raw: object) -> bool:
         """Whether one of our users wrote this; remembers nothing."""
         return isinstance(self._admitted(raw), InboundMessage)
+
+    def _note_move(self, raw: object) -> None:
+        """A group that became a supergroup has a new id, under which nobody here knows it."""
+        message = _object(raw, "message")
+        old_id, new_id = _int(_object(message, "chat"), "id"), _int(message, "migrate_to_chat_id")
+        if new_id is not None and old_id in self._access().chat_ids:
+            logger.warning(
+                "updates.chat_migrated",
+                old_chat_id=old_id,
+                new_chat_id=new_id,
+                help="put the new chat id into takopi.toml: until then it is not listened to",
+            )
 
     def _is_new(self, message: InboundMessage) -> bool:
         """Whether no other update had the same message: redelivered, it would run twice."""

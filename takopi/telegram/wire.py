@@ -193,13 +193,17 @@ def _decode_error(status: int, envelope: Json) -> Failure:
             return Conflict(description)
         case _ if 400 <= code < 500:
             return BadRequest(description)
-    return Transient(description)
+    return Transient(description, maybe_done=code == 504)
 
 
 def _retry_after(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return DEFAULT_RETRY_AFTER_S
-    return max(0.0, float(value))
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return DEFAULT_RETRY_AFTER_S
+    return max(0.0, seconds) if math.isfinite(seconds) else DEFAULT_RETRY_AFTER_S
 
 
 def _integer(value: object) -> int | None:
@@ -379,6 +383,11 @@ def read_file_path(value: Any) -> str:
     if not path:
         raise ValueError("a file without `file_path`")
     return path
+
+
+def read_webhook(value: Any) -> str:
+    """The address in a ``WebhookInfo``; empty if none is set."""
+    return _text(_object(value, "a webhook"), "url") or ""
 
 
 def read_updates(value: Any) -> list[Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 import anyio
 import anyio.lowlevel
@@ -17,7 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from takopi.bridge.commands import list_command_ids
 from takopi.bridge.delivery import MessageRef
 from takopi.bridge.execute import Executor
-from takopi.bridge.executor import CommandPlace, run_command
+from takopi.bridge.executor import CommandPlace
 from takopi.bridge.handle import ExecBridgeConfig, RunningTasks
 from takopi.bridge.intent import parse_intent
 from takopi.bridge.markdown import MarkdownParts
@@ -83,15 +84,23 @@ def run_chat(runtime: TransportRuntime, options: ChatOptions) -> int:
 
 @dataclass(slots=True)
 class ChatMemory:
-    """What plain messages go on with: the engine and place of the last one, a session per engine."""
+    """What plain messages go on with: the engine and place of the last one, a session per engine.
 
+    Nothing is remembered of an engine for which ``can_run`` is false: its error would be the answer
+    to all that follows.
+    """
+
+    can_run: Callable[[EngineId], bool] = lambda engine: True
     engine: EngineId | None = None
     context: RunContext | None = None
     sessions: dict[EngineId, Session] = field(default_factory=dict)
 
     def started(self, request: RunRequest, token: ResumeToken | None, *, opens: bool) -> None:
         """The message decides where the next one goes."""
-        self.engine, self.context = request.engine, request.context
+        if not self.can_run(request.engine):
+            return
+        if request.command is None:
+            self.engine, self.context = request.engine, request.context
         if opens or token is not None:
             self.sessions[request.engine] = Session(token, request.asked, request.context)
 
@@ -123,7 +132,7 @@ class Chat:
     def __init__(self, runtime: TransportRuntime, options: ChatOptions) -> None:
         self._runtime = runtime
         self._options = options
-        self._memory = ChatMemory()
+        self._memory = ChatMemory(lambda engine: engine in runtime.available_engine_ids())
         self._number = 1  # of the next run
         self._ended = False
         self._received = 0
@@ -164,7 +173,7 @@ class Chat:
 
     def interrupt(self) -> None:
         """Ctrl-C: end the newest run that is under way."""
-        running = [run for run in self._runs() if not run.queued]
+        running = [run for run in self._runs() if not run.queued and run.command is None]
         if running:
             self._tasks.start_soon(self._do, CancelRun(running[-1].asked))
         else:
@@ -199,13 +208,29 @@ class Chat:
         try:
             words = self._words()
             effects = plan(parse_intent(inbound, words), self._snapshot(words))
-            if any(isinstance(effect, _NUMBERED) for effect in effects):
+            if any(isinstance(e, _NUMBERED) and not self._is_choice(e) for e in effects):
                 self._number += 1
             for effect in effects:
-                await self._do(effect)
+                if self._is_choice(effect):
+                    self._choose(effect.request)
+                else:
+                    await self._do(effect)
         except Exception as error:  # one message must not end the chat
             logger.exception("chat.message_failed")
             self._say(error_reply(error))
+
+    def _is_choice(self, effect: Effect) -> TypeGuard[StartRun | QueueRun | FollowRun]:
+        """Whether somebody named an engine or a project, and has not said what it shall do."""
+        return (
+            isinstance(effect, StartRun | QueueRun | FollowRun)
+            and not effect.request.prompt.strip()
+            and self._memory.can_run(effect.request.engine)
+        )
+
+    def _choose(self, request: RunRequest) -> None:
+        self._memory.engine, self._memory.context = request.engine, request.context
+        place = self._runtime.format_context_line(request.context)
+        self._say(f"`{request.engine}` answers the next message" + (f"; {place}" if place else ""))
 
     async def _do(self, effect: Effect) -> None:
         task = self._command_tasks.get(effect.asked) if isinstance(effect, CancelRun) else None
@@ -229,18 +254,20 @@ class Chat:
             context=self._memory.context,
             default_engine=self._current_engine,
         )
-        text = command.inbound.text
-        await run_command(place, command.command_id, text=text, args_text=command.args)
+        await self._executor.answer(command, place)
         del self._commands[at]
 
     async def _current_engine(self, context: RunContext | None) -> EngineId | None:
         return self._memory.engine
 
     def _runs(self) -> tuple[ActiveRun, ...]:
-        """The runs under way, and the commands, which are cancelled like them."""
+        """The runs under way, and the commands, which are cancelled like them, in order.
+
+        A command's own runs have a part of its number: they are not cancelled by themselves.
+        """
         commands = (ActiveRun(at, word) for at, word in self._commands.items())
         found = [*self._executor.runs, *commands]
-        return tuple(sorted(found, key=lambda run: int(run.asked.message_id)))
+        return tuple(sorted(found, key=lambda run: _number(run.command or run.asked)))
 
     async def _idle(self) -> None:
         while self._runs():
@@ -294,7 +321,7 @@ class Chat:
 
     def _tell_what_was_not_run(self) -> None:
         for run in self._executor.runs:
-            if run.queued:
+            if run.queued and run.command is None:
                 self._say(f"#{number_of(run.asked)} was queued and is not run")
 
     async def _watch_config(self) -> None:
@@ -318,6 +345,10 @@ class Chat:
                 else:
                     self._received = int(number)
                     self._tasks.cancel_scope.cancel()
+
+
+def _number(asked: MessageRef) -> int:
+    return int(asked.message_id)
 
 
 def is_interactive() -> bool:

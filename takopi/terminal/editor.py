@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.filters import is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout.screen import Char
+from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import get_cwidth
@@ -24,12 +27,12 @@ from prompt_toolkit.utils import get_cwidth
 from takopi.ansi import without_escapes
 from takopi.bridge.delivery import MessageRef
 from takopi.bridge.markdown import MarkdownParts
-from takopi.terminal.screen import footer_lines
+
+_Line = tuple[str, str]  # a style and a text
 
 _PROMPT = "› "
 _LIVE_RUNS = 4
 _LONG_PASTE = 2000  # characters; a longer one is shown as a few words, or typing would be slow
-_LONG_ANSWER = 200_000  # characters of Markdown that are worth the time to render
 _PASTE = re.compile(r"\[pasted text #(\d+), \d+ characters\]")
 
 
@@ -52,7 +55,11 @@ class LineScreen:
         self._live: dict[MessageRef, MarkdownParts] = {}
         self._pastes: list[str] = []
         self._on_interrupt = on_interrupt
-        self._output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
+        output = _Output.from_pty(
+            sys.stdout, os.environ.get("TERM"), default_color_depth=ColorDepth.from_env()
+        )
+        assert isinstance(output, _Output)
+        self._output = output
         self._output.enable_cpr = False  # nothing here needs to know where on the screen it is
         self._session: PromptSession[str] = PromptSession(
             self._prompt,
@@ -63,6 +70,7 @@ class LineScreen:
             key_bindings=self._bindings(),
             erase_when_done=True,
         )
+        self._output.app = self._session.app
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -87,6 +95,8 @@ class LineScreen:
 
     def say(self, parts: MarkdownParts, *, ring: bool = False) -> None:
         """Print a message, rendered."""
+        from takopi.terminal.render import render_message
+
         text = render_message(parts, columns=self._output.get_size().columns)
         self._print(text + "\a" * ring)
 
@@ -101,24 +111,28 @@ class LineScreen:
             app.renderer.reset()
             app.invalidate()
 
+    def echo(self, text: str) -> None:
+        """Print what the user said."""
+        self._print(f"\n{_PROMPT}{without_escapes(text)}\n")
+
     async def read(self) -> str | None:
         """What was typed or pasted."""
-        try:
-            typed = await self._session.prompt_async(handle_sigint=False)
-        except EOFError:
-            return None
-        self._print(f"\n{_PROMPT}{without_escapes(typed)}\n")
+        typed = ""
+        while not typed.strip():
+            try:
+                typed = await self._session.prompt_async(handle_sigint=False)
+            except EOFError:
+                return None
+        self.echo(typed)
         return _PASTE.sub(self._pasted, typed)
 
     def _prompt(self) -> StyleAndTextTuples:
         size = self._output.get_size()
-        fragments: StyleAndTextTuples = []
-        room = max(1, size.rows - 4)
-        lines = [
-            line for parts in list(self._live.values())[-_LIVE_RUNS:] for line in _lines(parts)
+        runs = list(self._live.values())[-_LIVE_RUNS:]
+        fragments: StyleAndTextTuples = [
+            (style, _cut(line, size.columns - 1) + "\n")
+            for style, line in _fitting([list(_lines(run)) for run in runs], size.rows - 4)
         ]
-        for style, line in lines[-room:]:
-            fragments.append((style, _cut(line, size.columns - 1) + "\n"))
         return [*fragments, ("bold", _PROMPT)]
 
     # -- keys --------------------------------------------------------------------------------
@@ -126,12 +140,16 @@ class LineScreen:
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()
 
-        @bindings.add("c-c")
+        @bindings.add("c-c", filter=~is_searching)  # a search is only left
         def _interrupt(event: KeyPressEvent) -> None:
             if event.current_buffer.text:
                 event.current_buffer.reset()
             else:
                 self._on_interrupt()
+
+        @bindings.add("escape", "enter")
+        def _new_line(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
 
         @bindings.add(Keys.BracketedPaste)
         def _paste(event: KeyPressEvent) -> None:
@@ -147,6 +165,33 @@ class LineScreen:
         """A long paste in place of the words that stood for it; those of an earlier chat stay."""
         number = int(found[1])
         return self._pastes[number - 1] if 0 < number <= len(self._pastes) else found[0]
+
+
+class _Output(Vt100_Output):
+    """Erases all of what was drawn, also if a terminal that got narrower has folded its lines."""
+
+    app: Application[str]
+
+    def erase_down(self) -> None:
+        """Erase from where the drawing began, or would have without the folding."""
+        self.cursor_up(self._folded())
+        super().erase_down()
+
+    def _folded(self) -> int:
+        """How many lines the cursor is further down than it was put."""
+        screen = self.app.renderer.last_rendered_screen
+        cuts = {"XTERM_VERSION", "STY"} & os.environ.keys() or os.environ.get("TERM") == "linux"
+        if screen is None or cuts:  # xterm, screen and the console do not fold
+            return 0
+        cursor = screen.get_cursor_position(self.app.layout.current_window)
+        columns = self.get_size().columns
+        above = (_length(screen.data_buffer[row]) for row in range(cursor.y))
+        return sum(max(0, length - 1) // columns for length in above) + cursor.x // columns
+
+
+def _length(row: Mapping[int, Char]) -> int:
+    """The columns of a line that are drawn."""
+    return max((at + cell.width for at, cell in row.items() if cell.char != " "), default=0)
 
 
 class _Words(Completer):
@@ -185,12 +230,21 @@ def _history(path: Path) -> History:
     return _PrivateHistory(str(path))
 
 
-def _lines(parts: MarkdownParts) -> Iterator[tuple[str, str]]:
+def _lines(parts: MarkdownParts) -> Iterator[_Line]:
     """A run under way: its header and its last steps."""
     yield "bold", without_escapes(parts.header)
     for line in (parts.body or "").split("\n"):
         if step := without_escapes(line).strip():
             yield "fg:ansibrightblack", f"   {step}"
+
+
+def _fitting(runs: Sequence[list[_Line]], room: int) -> list[_Line]:
+    """The lines of runs in so many rows: the headers, and as many of the last steps as fit."""
+    runs = runs[-max(1, room) :]
+    steps = max((len(run) - 1 for run in runs), default=0)
+    while steps and sum(min(steps + 1, len(run)) for run in runs) > room:
+        steps -= 1
+    return [line for run in runs for line in (run[0], *run[1:][max(0, len(run) - 1 - steps) :])]
 
 
 def _cut(text: str, columns: int) -> str:
@@ -201,27 +255,3 @@ def _cut(text: str, columns: int) -> str:
     while text and get_cwidth(text) >= columns:
         text = text[:-1]
     return f"{text}…"
-
-
-def render_message(parts: MarkdownParts, *, columns: int) -> str:
-    """A message as a terminal of that width shows it: header, Markdown, footer."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-    from rich.text import Text
-
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=columns, highlight=False)
-    console.print()
-    if parts.header:
-        failed = parts.header.split(" · ")[0].endswith("error")
-        console.print(Text(without_escapes(parts.header), "bold red" if failed else "bold"))
-    if parts.body:
-        body = without_escapes(parts.body)
-        console.print(Markdown(body) if len(body) <= _LONG_ANSWER else Text(body))
-    footer = footer_lines(parts)
-    if footer and parts.body:
-        console.print()
-    for line in footer:
-        # The terminal wraps it: a line break of ours would be in the way when it is copied.
-        console.print(Text(line, "dim"), soft_wrap=True)
-    return out.getvalue()

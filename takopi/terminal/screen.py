@@ -36,6 +36,10 @@ class Screen(Protocol):
         """Print a message for good."""
         ...
 
+    def echo(self, text: str) -> None:
+        """Show what the user said elsewhere."""
+        ...
+
     async def read(self) -> str | None:
         """The user's next message; None: there will be no more."""
         ...
@@ -70,6 +74,9 @@ class PlainScreen:
         found = [parts.header, parts.body, "\n".join(footer_lines(parts))]
         text = "\n\n".join(without_escapes(part) for part in found if part)
         print(f"{text.encode('utf-8', 'replace').decode()}\n", flush=True)
+
+    def echo(self, text: str) -> None:
+        """Nothing: a script knows what it said."""
 
     async def read(self) -> str | None:
         """The next line that is not blank."""

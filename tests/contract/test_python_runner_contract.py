@@ -11,18 +11,17 @@ import pytest
 
 from takopi.model import ActionEvent, CompletedEvent, ResumeToken, StartedEvent
 from tests.support.contract import assert_contract
+from tests.support.processes import gone, until
 from tests.support.python_engine import (
     INIT,
     STEP,
     AcmeRunner,
     assert_free,
     collect,
-    gone,
     init,
     line,
     result,
     token,
-    until,
 )
 
 pytestmark = [

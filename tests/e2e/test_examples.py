@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wheels import build, install, run
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
 HOW_TO = ROOT / "docs/how-to/write-a-plugin.md"
@@ -45,29 +47,13 @@ BROKEN = {
 }
 
 
-def run(*command, cwd, env=None, ok=True):
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (done.returncode == 0) is ok, f"{done.args}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """The folder that holds takopi and the examples, scripts in ``bin``."""
     wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
     for tree in (ROOT, *(EXAMPLES / name for name in NAMES)):
-        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels, cwd=tree)
-    pip = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install")
-    options = ("--no-deps", "--no-index", "--no-compile", "--target", site)
-    run(*pip, *options, *sorted(wheels.iterdir()), cwd=site)
+        build("wheel", wheels, tree)
+    install(sorted(wheels.iterdir()), site)
     return site
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wheels import build, install, run
+
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 DATA = ("adapters", "schemas")
@@ -26,24 +27,14 @@ Files = dict[str, bytes]
 """Path in an archive or under a folder -> content."""
 
 
-def run(*command, cwd, env=None):
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+def archive_of(target, folder, tree=ROOT) -> Path:
+    build(target, folder, tree)
+    (built,) = folder.iterdir()
+    return built
 
 
-def build(target, folder, tree=ROOT) -> Path:
-    run(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", folder, cwd=tree)
-    (archive,) = folder.iterdir()
-    return archive
+def output(*command, cwd, env) -> str:
+    return run(*command, cwd=cwd, env=env).stdout
 
 
 def files_below(folder: Path, pattern: str = "**/*") -> Files:
@@ -72,8 +63,8 @@ class Built:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Built:
     return Built(
-        build("wheel", tmp_path_factory.mktemp("wheel")),
-        build("sdist", tmp_path_factory.mktemp("sdist")),
+        archive_of("wheel", tmp_path_factory.mktemp("wheel")),
+        archive_of("sdist", tmp_path_factory.mktemp("sdist")),
         files_below(ROOT / "takopi"),
         {kind: files_below(ROOT / kind) for kind in DATA},
     )
@@ -83,9 +74,7 @@ def built(tmp_path_factory) -> Built:
 def installed(built, tmp_path_factory) -> Path:
     """The folder that holds the installed wheel, its scripts in ``bin``."""
     folder = tmp_path_factory.mktemp("site")
-    pip = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install")
-    options = ("--no-deps", "--no-index", "--no-compile", "--target", folder)
-    run(*pip, *options, built.wheel, cwd=folder)
+    install([built.wheel], folder)
     return folder
 
 
@@ -144,7 +133,7 @@ def test_the_sdist_builds_the_same_wheel(built, tmp_path):
     with tarfile.open(built.sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (tree,) = tmp_path.iterdir()
-    again = files_in_wheel(build("wheel", tmp_path / "again", tree))
+    again = files_in_wheel(archive_of("wheel", tmp_path / "again", tree))
     assert again == files_in_wheel(built.wheel)
 
 
@@ -156,7 +145,7 @@ print(json.dumps([takopi.__file__, takopi.__version__, *(str(bundled(k)) for k i
 
 
 def test_the_installed_package_finds_its_own_data(built, installed, env, project):
-    found = json.loads(run(sys.executable, "-c", LOOK % (DATA,), cwd=project, env=env))
+    found = json.loads(output(sys.executable, "-c", LOOK % (DATA,), cwd=project, env=env))
     file, version, *folders = found
     assert Path(file) == installed / "takopi" / "__init__.py"
     assert version == VERSION
@@ -167,15 +156,17 @@ def test_the_installed_package_finds_its_own_data(built, installed, env, project
 
 def test_both_scripts_are_installed_and_tell_their_version(installed, env, project):
     assert {path.name for path in (installed / "bin").iterdir()} == {"takopi", "takopi-demo"}
-    assert run(installed / "bin" / "takopi", "--version", cwd=project, env=env).strip() == VERSION
-    demo = run(installed / "bin" / "takopi-demo", "--version", cwd=project, env=env)
+    assert (
+        output(installed / "bin" / "takopi", "--version", cwd=project, env=env).strip() == VERSION
+    )
+    demo = output(installed / "bin" / "takopi-demo", "--version", cwd=project, env=env)
     assert demo.startswith("takopi-demo ")
 
 
 def test_a_built_in_engine_runs(installed, env, project):
-    answer = run(installed / "bin" / "takopi", "run", "demo", "list files", cwd=project, env=env)
+    answer = output(installed / "bin" / "takopi", "run", "demo", "list files", cwd=project, env=env)
     assert "shopping.txt" in answer
-    events = run(
+    events = output(
         installed / "bin" / "takopi", "run", "--json", "demo", "list files", cwd=project, env=env
     )
     kinds = [json.loads(line)["type"] for line in events.splitlines()]
@@ -184,7 +175,7 @@ def test_a_built_in_engine_runs(installed, env, project):
 
 def test_every_built_in_engine_is_listed_and_valid(built, installed, env, project):
     takopi = installed / "bin" / "takopi"
-    listed = run(takopi, "adapters", "list", cwd=project, env=env)
+    listed = output(takopi, "adapters", "list", cwd=project, env=env)
     for name in built.data["adapters"]:
         assert name.removesuffix(".yaml") in listed
-    run(takopi, "adapters", "validate", cwd=project, env=env)
+    output(takopi, "adapters", "validate", cwd=project, env=env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -153,7 +154,8 @@ class Room:
             message = self._message(**where)
             message.text, message.media = caption, kind
             message.entities = found_entities(caption)
-            file = self.driver.api.state.add_file(name, data, size)
+            mime_type = mimetypes.guess_type(name)[0] if name and kind == "document" else None
+            file = self.driver.api.state.add_file(name, data, size, mime_type)
             message.extra = {kind: self._media(kind, file)} | (about or {})
             return self._deliver(message)
 
@@ -381,6 +383,7 @@ class Room:
     def _media(self, kind: str, file: File) -> Json | list[Json]:
         shown = file.to_api()
         if kind == "photo":
+            shown.pop("file_name", None)  # only documents and videos have one
             small = self.driver.api.state.add_file(None, b"small")
             return [
                 small.to_api() | {"width": 90, "height": 90},

@@ -20,6 +20,9 @@ from tests.fake_telegram.state import CallbackQuery, Chat, Json, Kind, Member, U
 T = TypeVar("T")
 TIMEOUT_S = 3.0
 MOMENT_S = 0.005
+LOOK_S = (
+    0.02  # for what the server does not tell: it wakes those who wait whenever something changes
+)
 WRITING = frozenset({"sendMessage", "sendDocument", "editMessageText", "deleteMessage"})
 
 
@@ -233,7 +236,7 @@ class Driver:
             while not (found := predicate()):
                 if time.monotonic() > deadline:
                     raise AssertionError(self._expired(timeout))
-                self.api.changed.wait(MOMENT_S)
+                self.api.changed.wait(LOOK_S)
             return found
 
     async def until(self, predicate: Callable[[], T], timeout: float = TIMEOUT_S) -> T:

@@ -35,6 +35,7 @@ WEBHOOK_SET = (
     "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the"
     " webhook first"
 )
+WEBHOOK_COMES = "Conflict: terminated by setWebhook request"
 CHAT_ACTIONS = re.compile(
     "typing|choose_sticker|find_location|upload_(photo|document)"
     "|(record|upload)_(video|voice|video_note)"
@@ -64,7 +65,7 @@ def get_updates(context: Context, call: Call) -> Poll | list[Json]:
 def poll_result(context: Context, poll: Poll) -> list[Json] | None:
     """What a poll gives by now; None while it waits. Nothing is given to a client that left."""
     if poll.refused:
-        raise ApiError(409, CONFLICT)
+        raise ApiError(409, WEBHOOK_COMES if context.state.webhook_url else CONFLICT)
     updates = context.queue.batch_of(poll.limit) if poll.alive() else []
     if not updates and poll.alive() and time.monotonic() < poll.deadline:
         return None
@@ -78,6 +79,22 @@ def get_webhook_info(context: Context, call: Call) -> Json:
         "has_custom_certificate": False,
         "pending_update_count": len(context.queue.entries),
     }
+
+
+@method(
+    "setWebhook",
+    "url certificate ip_address max_connections allowed_updates drop_pending_updates secret_token",
+)
+def set_webhook(context: Context, call: Call) -> bool:
+    url, waiting = call.params.text("url") or "", context.queue.waiting
+    if url and not url.startswith("https://"):
+        raise bad_request("bad webhook: An HTTPS URL must be provided for webhook")
+    context.state.webhook_url = url
+    if url and waiting is not None:
+        waiting.refused = True
+    if call.params.flag("drop_pending_updates"):
+        context.queue.entries.clear()
+    return True
 
 
 @method("deleteWebhook", "drop_pending_updates")
@@ -146,6 +163,22 @@ def edit_message_text(context: Context, call: Call) -> Json:
     message.edit_date = context.clock.date()
     message.note(time.monotonic())
     call.effect = f"message {message.id} edited"
+    return message.to_api()
+
+
+@method("editMessageReplyMarkup", "chat_id message_id reply_markup", counted=True)
+def edit_message_reply_markup(context: Context, call: Call) -> Json:
+    chat = open_chat(context, call.params)
+    message = _message(chat, call.params, "message to edit not found")
+    if not message.by_bot:
+        raise bad_request("message can't be edited")
+    markup = _markup(context, call.params)
+    if markup == message.markup:
+        raise bad_request(NOT_MODIFIED)
+    message.markup = markup
+    message.edit_date = context.clock.date()
+    message.note(time.monotonic())
+    call.effect = f"buttons of message {message.id} edited"
     return message.to_api()
 
 

@@ -78,7 +78,7 @@ class FakeTelegram(Driver):
 
     def _serve(self) -> None:
         run = self._servers[-1].serve_forever
-        self._thread = threading.Thread(target=run, args=(0.005,), daemon=True)
+        self._thread = threading.Thread(target=run, args=(0.02,), daemon=True)
         self._thread.start()
 
     def stop_listening(self) -> None:

@@ -4,23 +4,21 @@ What is asked every time: is the message right, is the exit code, is there no tr
 everything else still work? The messages are documented: `docs/reference/messages.md`.
 """
 
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.command_line import SCRIPTS, environment, in_terminal
+from tests.support.processes import gone
+
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = Path(sys.executable).parent
 MESSAGES = (ROOT / "docs/reference/messages.md").read_text(encoding="utf-8")
 
 ACME = r"""
@@ -71,15 +69,6 @@ def install(home, script, *, mode=0o755, head=CLI):
     cli = home / "bin/acme"
     cli.write_text(head + script + "\n")
     cli.chmod(mode)
-
-
-def environment(home):
-    return {
-        "HOME": str(home),
-        "PATH": f"{home / 'bin'}:{SCRIPTS}:/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TERM": "xterm",
-    }
 
 
 def takopi(home, *args, stdin=b"", env=None, **options):
@@ -479,18 +468,10 @@ time.sleep(100)""",
     takopi(home, "run", "acme", "hi")
     child, daemon = (int((home / "project" / n).read_text()) for n in ("child", "daemon"))
     try:
-        assert not runs(child)
-        assert runs(daemon)
+        assert gone(child)
+        assert not gone(daemon)
     finally:
         psutil.Process(daemon).kill()
-
-
-def runs(pid):
-    """Whether it does anything: nobody may be there to reap it."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 # -- prompts and tokens ----------------------------------------------------------------------------
@@ -731,7 +712,8 @@ sys.stderr.write('err \x1b[2J\n')
 say(b'{"type": "done", "text": "EVIL **bold** [link](http://x/EVIL)\\n\\n```\\nEVIL code\\n```"}\n')
 """.replace("EVIL", EVIL.replace("\\", "\\\\")),
     )
-    shown = in_terminal(home, "run", "acme", "hi", columns=20)
+    code, shown = in_terminal(home, [], "run", "acme", "hi", columns=20)
+    assert code == 0, shown
     for evil in ("\x1b[2J", "\x1b]0", "\x1b]52", "\x07", "\x9b"):
         assert evil not in shown
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\]8;[^\x1b]*\x1b\\", "", shown)
@@ -741,21 +723,3 @@ say(b'{"type": "done", "text": "EVIL **bold** [link](http://x/EVIL)\\n\\n```\\nE
     steps = [text for text in plain.splitlines() if "a long title" in text]
     assert steps
     assert all(len(text) <= 20 for text in steps)
-
-
-def in_terminal(home, *args, columns):
-    """What a command writes to a terminal of so many columns."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        os.chdir(home / "project")
-        os.execve(SCRIPTS / "takopi", ["takopi", *args], environment(home))
-    shown = b""
-    try:
-        while chunk := os.read(terminal, 65536):
-            shown += chunk
-    except OSError:  # the terminal is gone with its last process
-        pass
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
-    return shown.decode("utf-8", "replace")

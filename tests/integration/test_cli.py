@@ -1,10 +1,7 @@
 """The command line as a user has it: real processes, real files, a home of its own."""
 
 import json
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -15,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.command_line import SCRIPTS, environment, takopi
+from tests.support.command_line import SCRIPTS, environment, in_terminal, takopi
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -189,34 +186,13 @@ class TestRun:
         assert not [c for c in children if c.is_running()]
 
     def test_live_view_in_a_terminal(self, home):
-        screen, code = in_terminal(home, "run", "demo", "search for TODO", TAKOPI_DEMO_DELAY="0.3")
+        words = ("run", "demo", "search for TODO")
+        code, screen = in_terminal(home, [], *words, TAKOPI_DEMO_DELAY="0.3")
         assert code == 0
         assert "working · demo" in screen
         assert "done · demo" in screen
         assert "search `TODO`" in screen
         assert "resume: takopi-demo resume" in screen
-
-
-def in_terminal(home, *args, **env):
-    """Run takopi in a pseudo-terminal; returns all it wrote and its exit code."""
-    pid, master = pty.fork()
-    if pid == 0:
-        os.chdir(home / "project")
-        os.execve(SCRIPTS / "takopi", ["takopi", *args], {**environment(home), **env})
-    out = b""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ready, _, _ = select.select([master], [], [], 1)
-        if ready:
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            out += chunk
-    os.close(master)
-    return out.decode("utf-8", "replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 class TestAdapters:

@@ -212,6 +212,21 @@ async def test_a_new_session_is_busy_once_it_is_known(bench):
     assert bench.engine.began == [("a", None), ("b", "s-a")]
 
 
+async def test_messages_run_in_their_order_whichever_placeholder_comes_first():
+    transport = RecordingTransport(send_faults=lambda n: Fault(0.05) if n == 1 else None)
+    async with anyio.create_task_group() as group:
+        bench = Bench(group, transport=transport)
+        await bench.do(queue(1, "a"))
+        group.start_soon(bench.executor.execute, (queue(2, "b"),))
+        group.start_soon(bench.executor.execute, (queue(3, "c"),))
+        await bench.let("c", "b", "a")
+        with anyio.fail_after(5):
+            await bench.executor.idle()
+        assert [prompt for prompt, _ in bench.engine.began] == ["a", "b", "c"]
+        assert not [text for text in bench.texts if "queued" in text]
+        group.cancel_scope.cancel()
+
+
 # -- following a run without a session
 
 
@@ -244,6 +259,30 @@ async def test_who_replies_to_a_run_without_a_session_is_told(bench):
     assert "resume token not ready yet; try replying to the final message." in bench.texts
     assert bench.engine.began == [("a", None)]
     assert bench.executor.runs == ()
+
+
+async def test_a_reply_to_one_that_waits_runs_before_what_was_asked_later(bench):
+    replies_to_b = follow(3, "c", 2, else_new=False)
+    await bench.do(start(1, "a"), follow(2, "b", 1), replies_to_b, follow(4, "d", 1))
+    await bench.let("a", "b", "c", "d")
+    assert [prompt for prompt, _ in bench.engine.began] == ["a", "b", "c", "d"]
+    assert {session for _, session in bench.engine.began[1:]} == {"s-a"}
+
+
+async def test_one_that_is_told_it_waited_in_vain_cannot_be_cancelled():
+    transport = RecordingTransport(edit_faults=lambda n: Fault(0.05))
+    async with anyio.create_task_group() as group:
+        bench = Bench(group, transport=transport)
+        bench.engine.sessions = False
+        await bench.do(start(1, "a"), *(follow(n, f"b{n}", 1, else_new=False) for n in (2, 3)))
+        await bench.let("a")
+        await bench.do(CancelRun(asked(3)))
+        with anyio.fail_after(5):
+            await bench.executor.idle()
+        ended = [call[1] for call in bench.memory.calls if call[0] == "ended"]
+        assert sorted(ended) == ["a", "b2", "b3"]
+        assert sum("not ready yet" in text for text in bench.texts) == 2
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("session", [True, False])
@@ -339,6 +378,25 @@ async def test_one_that_is_over_cannot_be_cancelled(bench):
     assert bench.texts == before
 
 
+async def test_one_is_taken_back_once_however_often_that_is_asked():
+    transport = RecordingTransport(edit_faults=lambda n: Fault(0.05))
+    async with anyio.create_task_group() as group:
+        bench = Bench(group, transport=transport)
+        await bench.do(queue(1, "a"))
+        await bench.do(queue(2, "b"))
+        for _ in range(2):
+            group.start_soon(bench.executor.execute, (CancelRun(asked(2)),))
+        await bench.let("a")  # its turn comes while it is taken back
+        with anyio.fail_after(5):
+            await bench.executor.idle()
+        assert bench.engine.began == [("a", "s1")]
+        assert [call for call in bench.memory.calls if call[:2] == ("ended", "b")] == [
+            ("ended", "b", None)
+        ]
+        assert bench.texts.count("`cancelled` · acme · 0s") == 1
+        group.cancel_scope.cancel()
+
+
 # -- what goes wrong
 
 
@@ -406,6 +464,61 @@ async def test_the_end_of_the_program_says_good_bye():
         group.cancel_scope.cancel()
     assert len(transport.texts) == 2
     assert all(text.startswith("`interrupted` · acme") for text in transport.texts)
+
+
+# -- reload
+
+
+def reloaded(bench, *entries, projects=None):
+    router = AutoRouter(entries, entries[0].engine)
+    bench.executor._runtime.update(router=router, projects=projects or ProjectsConfig())
+
+
+async def test_a_reload_leaves_runs_alone_and_what_waits_uses_it(bench):
+    await bench.do(queue(1, "a"), queue(2, "b"), start(3, "c"), follow(4, "d", 3))
+    newer = Engine()
+    reloaded(bench, RunnerEntry("acme", newer))
+    assert bench.engine.began == [("a", "s1"), ("c", None)]
+    await bench.let("a", "c")
+    for prompt in "bd":
+        newer.gate(newer.known, prompt).set()
+        newer.gate(newer.free, prompt).set()
+    await settle()
+    assert newer.began == [("b", "s1"), ("d", "s-c")]
+    assert bench.engine.began == [("a", "s1"), ("c", None)]
+    assert bench.executor.runs == ()
+    assert all(text.startswith("done") for text in bench.texts)
+
+
+async def test_a_reload_that_takes_the_engine_away_is_told_to_what_waits(bench):
+    await bench.do(queue(1, "a"), queue(2, "b"), queue(3, "c"))
+    reloaded(bench, unavailable_entry("other", "broken"))
+    await bench.let("a", end=False)
+    assert "working · acme · 0s\n\n`acme resume s1`" in bench.texts
+    await bench.let("a")
+    gone = "error:\nengine 'acme' is unavailable: engine not configured"
+    assert bench.texts.count(gone) == 2
+    assert "done · acme · 0s\n\nanswer to a\n\n`acme resume s1`" in bench.texts
+    assert len(bench.texts) == 3  # in the place of their placeholders
+    assert bench.executor.runs == ()
+    reloaded(bench, RunnerEntry("acme", bench.engine))
+    await bench.do(queue(4, "d"))
+    assert bench.engine.began[1:] == [("d", "s1")]
+
+
+async def test_a_reload_that_takes_the_project_away_is_told_to_what_waits(tmp_path):
+    z80 = ProjectConfig("Z80", tmp_path, tmp_path / ".worktrees")
+    async with anyio.create_task_group() as group:
+        bench = Bench(group, projects=ProjectsConfig({"z80": z80}))
+        await bench.do(queue(1, "a"), queue(2, "b", context=RunContext("z80", "x")))
+        assert bench.texts[1] == "queued · acme · 0s\n\n`ctx: Z80 @x`"
+        reloaded(bench, RunnerEntry("acme", bench.engine))
+        await bench.let("a")
+        with anyio.fail_after(5):
+            await bench.executor.idle()
+        assert "error:\nunknown project 'z80'" in bench.texts
+        assert bench.engine.began == [("a", "s1")]
+        group.cancel_scope.cancel()
 
 
 # -- small effects

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import sys
 import threading
+from dataclasses import replace
+from functools import partial
 
 import anyio
 import psutil
@@ -555,6 +557,8 @@ class Nasty(Exception):
         (Nasty(), "error:\nNasty"),
         (SystemExit("bye"), "error:\nbye"),
         (ExceptionGroup("two", [OSError("a"), OSError("b")]), "error:\na\nb"),
+        (BaseExceptionGroup("two", [SystemExit("a"), OSError("b")]), "error:\na\nb"),
+        (GeneratorExit("odd"), "error:\nodd"),
     ],
 )
 async def test_a_command_that_fails_says_so(tmp_path, site, caplog, error, text):
@@ -566,6 +570,67 @@ async def test_a_command_that_fails_says_so(tmp_path, site, caplog, error, text)
         await chat.command(site, handler)
     assert chat.texts == [text]
     assert chat.transport.sends[0].options.notify is True
+    assert chat.tasks == {}
+
+
+async def test_a_command_that_cancels_itself_harms_nobody(tmp_path, site):
+    async def handler(ctx):
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    chat = Chat(tmp_path)
+    await chat.command(site, handler)
+    assert chat.texts == ["cancelled"]
+    assert chat.tasks == {}
+
+
+async def test_a_command_that_leaves_a_scope_open_harms_nobody(tmp_path, site):
+    async def handler(ctx):
+        anyio.CancelScope().__enter__()
+        return CommandResult("done")
+
+    chat = Chat(tmp_path)
+    await chat.command(site, handler)
+    assert chat.texts == ["done"]
+    assert chat.tasks == {}
+
+
+async def test_a_command_may_go_on_in_the_background(tmp_path, site):
+    gate, background = anyio.Event(), []
+
+    async def later(ctx):
+        await gate.wait()
+        result = await ctx.executor.run_one(RunRequest("x"))
+        await ctx.executor.send(f"later: {result.answer}")
+
+    async def handler(ctx):
+        background.append(asyncio.create_task(later(ctx)))
+        return CommandResult("begun")
+
+    chat = Chat(tmp_path)
+    await chat.command(site, handler)
+    assert chat.texts == ["begun"]
+    gate.set()
+    with anyio.fail_after(10):
+        await background[0]
+    assert chat.texts[-1] == "later: acme says so"
+    assert chat.texts[1].startswith("done · acme")
+    assert chat.tasks == {}
+
+
+@pytest.mark.parametrize("fault", [Fault(error=OSError("down")), Fault(refuse=True)])
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_chat_that_takes_no_answer_harms_nobody(tmp_path, site, fault, fails):
+    async def handler(ctx):
+        if fails:
+            raise ValueError("boom")
+        return CommandResult("hello")
+
+    chat = Chat(tmp_path)
+    chat.transport.send_faults = lambda number: fault
+    await chat.command(site, handler)
+    assert chat.transport.attempts["send"] == 1
     assert chat.tasks == {}
 
 
@@ -599,6 +664,28 @@ async def test_a_command_that_is_not_there_says_so(tmp_path, site, command, text
     chat = Chat(tmp_path)
     await run_command(chat.place, command, text=f"/{command}", args_text="")
     assert chat.texts == [text]
+
+
+async def test_the_import_of_a_command_holds_nobody_up_and_can_be_cancelled(tmp_path, site):
+    gate = tmp_path / "gate"
+    wait = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.005)\n"
+    site.install(
+        "slow",
+        {COMMAND_GROUP: {"greet": "slow_plugin:BACKEND"}},
+        modules={"slow_plugin": wait + PLUGIN},
+    )
+    chat = Chat(tmp_path)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(run_command, chat.place, "greet", text="", args_text=""))
+            with anyio.fail_after(10):
+                await until(lambda: MESSAGE in chat.tasks and site.imports)
+                chat.tasks[MESSAGE].cancel_requested.set()
+                await until(lambda: chat.texts)
+    finally:
+        gate.touch()
+    assert chat.texts == ["cancelled"]
+    assert chat.tasks == {}
 
 
 # -- cancelling
@@ -676,6 +763,41 @@ async def test_an_emitted_run_is_cancelled_alone_by_its_message(tmp_path, site):
     assert results == [RunResult("acme", None, False, None, TOKEN, "cancelled")]
     assert chat.texts[-1] == "the command goes on"
     assert chat.tasks == {}
+
+
+@pytest.mark.parametrize("mode", ["emit", "capture"])
+async def test_what_a_cancelled_run_dies_of_is_nobody_s_concern(tmp_path, site, mode):
+    results = []
+
+    class Sore(ScriptRunner):
+        async def run(self, prompt, resume):
+            yield StartedEvent("acme", TOKEN)
+            try:
+                await anyio.sleep(60)
+            finally:
+                raise RuntimeError("not even cleaned up")
+
+    async def handler(ctx):
+        results.append(await ctx.executor.run_one(RunRequest("x"), mode=mode))
+
+    chat = Chat(tmp_path, Sore([], engine="acme"))
+    known = anyio.Event()
+
+    async def on_thread_known(token, done):
+        known.set()
+
+    chat.place = replace(chat.place, on_thread_known=on_thread_known)
+    call = await start(chat, site, handler)
+    with anyio.fail_after(10):
+        await known.wait()
+        if mode == "emit":
+            chat.tasks[progress(chat)].cancel_requested.set()
+            await call
+            assert (results[0].ok, results[0].error) == (False, "cancelled")
+        else:
+            chat.tasks[MESSAGE].cancel_requested.set()
+            await call
+            assert chat.texts == ["cancelled"]
 
 
 def progress(chat):

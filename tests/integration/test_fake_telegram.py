@@ -367,6 +367,20 @@ def test_only_the_bots_own_messages_that_exist_are_edited(bot, dm):
         )
 
 
+def test_a_keyboard_is_changed_or_taken_away(bot, dm):
+    number = bot.send(dm, reply_markup=CANCEL)
+    edit = {"chat_id": dm.id, "message_id": number}
+    assert "reply_markup" not in bot("editMessageReplyMarkup", **edit)
+    assert bot.error("editMessageReplyMarkup", **edit)[1].startswith("message is not modified")
+    bot("editMessageReplyMarkup", **edit, reply_markup=CANCEL)
+    assert dm.visible()[0].buttons == ("cancel",)
+    foreign = {"chat_id": dm.id, "message_id": dm.send("mine").id}
+    assert bot.error("editMessageReplyMarkup", **foreign) == (400, "message can't be edited")
+    missing = {"chat_id": dm.id, "message_id": 99}
+    assert bot.error("editMessageReplyMarkup", **missing) == (400, "message to edit not found")
+    bot("editMessageReplyMarkup", **edit)
+
+
 def test_a_message_is_deleted_once(bot, dm):
     number = bot.send(dm)
     assert bot("deleteMessage", chat_id=dm.id, message_id=number) is True
@@ -790,6 +804,46 @@ def test_an_update_has_the_documented_keys(bot, dm, alice):
     assert abs(message["date"] - time.time()) < 5
 
 
+SENT = {"message_id", "from", "chat", "date"}
+FILE = {"file_id", "file_unique_id", "file_size"}
+GROUP = {"id", "type", "title"}
+
+
+def test_updates_of_every_kind_have_the_documented_keys(start):
+    tg, bot = start(implicit_topic_reply=True)
+    alice = tg.user(11, "Alice")
+    dm, group = tg.private(alice), tg.group(members=[alice])
+    forum = tg.forum(admins=[tg.bot, alice])
+    bot.send(dm, reply_markup=CANCEL)
+    dm.messages[-1].press(by=alice)
+    group.send("/go@fake_bot", by=alice)
+    topic = forum.topic("work")
+    topic.send("in a topic", by=alice)
+    dm.forward(["text"])
+    dm.album([("a.jpg", b"a"), ("b.jpg", b"b")])
+    dm.voice()
+    dm.document("a.txt", b"a", caption="look")
+    button, command, in_topic, forward, photo, _, voice, document = bot.updates()
+
+    query = button["callback_query"]
+    assert query.keys() == {"id", "from", "message", "chat_instance", "data"}
+    assert query["message"].keys() == SENT | {"text", "reply_markup"}
+    assert command["message"].keys() == SENT | {"text", "entities"}
+    assert command["message"]["chat"].keys() == GROUP
+    message = in_topic["message"]
+    topical = {"message_thread_id", "is_topic_message"}
+    assert message.keys() == SENT | topical | {"text", "reply_to_message"}
+    assert message["chat"].keys() == GROUP | {"is_forum"}
+    assert message["reply_to_message"].keys() == SENT | topical | {"forum_topic_created"}
+    assert forward["message"].keys() == SENT | {"text", "forward_origin"}
+    assert photo["message"].keys() == SENT | {"photo", "media_group_id"}
+    assert photo["message"]["photo"][-1].keys() == FILE | {"width", "height"}
+    assert voice["message"].keys() == SENT | {"voice"}
+    assert voice["message"]["voice"].keys() == FILE | {"duration", "mime_type"}
+    assert document["message"].keys() == SENT | {"document", "caption"}
+    assert document["message"]["document"].keys() == FILE | {"file_name", "mime_type"}
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -973,13 +1027,23 @@ def test_a_rival_ends_the_poll_and_every_next_one_until_it_leaves(tg, bot):
 
 def test_a_webhook_excludes_polling(tg, bot, dm):
     dm.send("hello")
-    tg.api.state.webhook_url = "https://example.org/hook"
+    bot("setWebhook", url="https://example.org/hook")
     info = bot("getWebhookInfo")
     assert (info["url"], info["pending_update_count"]) == ("https://example.org/hook", 1)
     code, description = bot.error("getUpdates")
     assert (code, "webhook is active" in description) == (409, True)
     bot("deleteWebhook")
     assert len(bot.updates()) == 1
+
+
+def test_a_webhook_ends_the_poll_that_waits_and_needs_https(tg, bot):
+    with in_background(lambda: bot.error("getUpdates", timeout=50)) as waiting:
+        tg.wait_for(lambda: polls(tg))
+        assert "HTTPS" in bot.error("setWebhook", url="http://example.org/hook")[1]
+        bot("setWebhook", url="https://example.org/hook")
+    assert waiting == [(409, "Conflict: terminated by setWebhook request")]
+    bot("setWebhook", url="")
+    assert bot.updates() == []
 
 
 def test_the_driver_decides_where_a_batch_ends(tg, bot, dm):

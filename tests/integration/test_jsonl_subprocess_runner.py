@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import resource
-import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -19,7 +18,8 @@ from takopi.engines.python import JsonlSubprocessRunner
 from takopi.errors import RunError
 from takopi.model import Action, ActionEvent, CompletedEvent, ResumeToken, StartedEvent
 from takopi.paths import reset_run_base_dir, set_run_base_dir
-from tests.support.contract import assert_contract
+from tests.support.contract import asked_of, assert_contract
+from tests.support.processes import ending_processes, gone, read_pid, until
 from tests.support.python_engine import (
     ACME,
     INIT,
@@ -27,13 +27,10 @@ from tests.support.python_engine import (
     AcmeRunner,
     assert_free,
     collect,
-    gone,
     init,
     line,
-    read_pid,
     result,
     token,
-    until,
 )
 
 pytestmark = [
@@ -44,10 +41,7 @@ pytestmark = [
 
 async def play(runner, prompt="do it", resume=None):
     events = await collect(runner.run(prompt, resume))
-    asked = None
-    if not any(isinstance(event, StartedEvent) for event in events):
-        asked = events[-1].resume and events[-1].resume.value
-    assert_contract(events, engine="acme", resume=asked)
+    assert_contract(events, engine="acme", resume=asked_of(events))
     return events
 
 
@@ -70,12 +64,7 @@ def notes(events):
 
 @pytest.fixture
 def end_processes():
-    """Pids that a test leaves behind on purpose."""
-    pids = []
-    yield pids
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    yield from ending_processes()
 
 
 # -- a run ----------------------------------------------------------------------------------------

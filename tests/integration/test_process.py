@@ -17,6 +17,7 @@ import pytest
 from takopi.engines.process import Command, spawn
 from takopi.errors import RunError
 from takopi.lines import Oversized
+from tests.support.processes import gone, until
 
 pytestmark = [
     pytest.mark.anyio,
@@ -59,20 +60,6 @@ async def first_line(process):
         while not (batch := await process.read()).stdout:
             assert not batch.ended
     return batch.stdout[0]
-
-
-async def until(condition, within_s=10.0):
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 (the condition is another process's)
-            await asyncio.sleep(0.01)
-
-
-def gone(pid):
-    """No such process, or only its zombie, which waits for a parent that is not us."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 # -- output and exit code -------------------------------------------------------------------------

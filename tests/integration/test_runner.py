@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,14 +17,16 @@ import pytest
 
 from takopi.adapters.options import EngineOptions
 from takopi.engines import base
-from takopi.engines.base import EngineRunOptions, apply_run_options, session_lock
+from takopi.engines.base import EngineRunOptions, apply_run_options
 from takopi.engines.jsonl import AdapterRunner
 from takopi.errors import RunError
 from takopi.model import ActionEvent, CompletedEvent, ResumeToken, StartedEvent
 from takopi.paths import reset_run_base_dir, set_run_base_dir
 from tests.support.adapters import adapter_from
-from tests.support.contract import assert_contract
+from tests.support.contract import asked_of, assert_contract
 from tests.support.fake import EVENTS, INIT, STEP, fake_runner, init, result
+from tests.support.processes import ending_processes, gone, read_pid, until
+from tests.support.python_engine import assert_free
 
 pytestmark = [
     pytest.mark.anyio,
@@ -40,54 +41,17 @@ def token(value="s1"):
 async def collect(events, within_s=20.0):
     async with asyncio.timeout(within_s):
         found = [event async for event in events]
-    assert_contract(found, engine="acme", resume=_asked(found))
+    assert_contract(found, engine="acme", resume=asked_of(found))
     return found
-
-
-def _asked(found):
-    """A run without a session carries the token asked for; which one, the tests say."""
-    last = found[-1]
-    has_session = any(isinstance(event, StartedEvent) for event in found)
-    return last.resume.value if last.resume is not None and not has_session else None
 
 
 async def outcome(runner, prompt="do it", resume=None):
     return (await collect(runner.run(prompt, resume)))[-1]
 
 
-async def until(condition, within_s=10.0):
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 (the condition is another process's)
-            await asyncio.sleep(0.005)
-
-
-async def read_pid(path):
-    await until(path.exists)
-    return int(path.read_text())
-
-
-def gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-async def assert_free(session):
-    lock = session_lock(session)
-    async with asyncio.timeout(1):
-        await lock.acquire()
-    lock.release()
-
-
 @pytest.fixture
 def end_processes():
-    """Pids that a test leaves behind on purpose."""
-    pids = []
-    yield pids
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    yield from ending_processes()
 
 
 def is_note(event, text):

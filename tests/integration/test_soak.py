@@ -23,6 +23,7 @@ from takopi.model import Action, ActionEvent, ResumeToken
 from takopi.testing import Emit, Raise, RecordingTransport, Return, ScriptRunner, Sleep, Wait
 from tests.support.adapters import adapter_from
 from tests.support.fake import CLI, EVENTS, STEP, init, result
+from tests.support.processes import gone
 
 pytestmark = [
     pytest.mark.anyio,
@@ -327,14 +328,6 @@ def left_over(before):
     return tasks - before[0], children - before[1], max(0, descriptors - before[2])
 
 
-def runs(pid):
-    """Whoever inherits a zombie may take his time to bury it."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 async def warm_up():
     """What a first run leaves for later ones: the loop's watchers, a thread that looks for trees."""
     adapter = adapter_from("command: sleep\nargs: ['60']\n" + EVENTS)
@@ -363,10 +356,10 @@ async def test_two_hundred_runs_end_in_one_message_each_and_leave_nothing(seed, 
     assert len(pids) > 3
     # An heir sleeps for a second, and its pipes are open for as long.
     with contextlib.suppress(TimeoutError), anyio.fail_after(5):
-        while any(left_over(before)) or any(map(runs, pids)):  # noqa: ASYNC110 (processes end)
+        while any(left_over(before)) or not all(map(gone, pids)):  # noqa: ASYNC110 (processes end)
             await anyio.sleep(0.02)
     assert left_over(before) == (set(), set(), 0)
-    assert [pid for pid in pids if runs(pid)] == []
+    assert [pid for pid in pids if not gone(pid)] == []
     await assert_sessions_are_free(soak)
 
 

@@ -5,7 +5,6 @@ import signal
 import time
 
 import anyio
-import psutil
 import pytest
 
 from takopi.engines.streams import iter_bytes_lines
@@ -15,21 +14,9 @@ from takopi.engines.subprocesses import (
     manage_subprocess,
     terminate_process,
 )
+from tests.support.processes import gone, until
 
 pytestmark = pytest.mark.anyio
-
-
-def gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-async def ended(pid):
-    with anyio.fail_after(5):
-        while not gone(pid):  # noqa: ASYNC110 (it is nobody's child)
-            await anyio.sleep(0.005)
 
 
 async def first_line(process):
@@ -72,7 +59,7 @@ async def test_what_ignores_sigterm_is_killed():
 async def test_children_end_with_the_process():
     async with manage_subprocess(["sh", "-c", "sleep 60 & echo $!; wait"]) as process:
         child = int(await first_line(process))
-    await ended(child)
+    await until(lambda: gone(child))
 
 
 async def test_c4_what_a_process_left_behind_is_ended():
@@ -81,7 +68,7 @@ async def test_c4_what_a_process_left_behind_is_ended():
         child = int(await first_line(process))
         await process.wait()
         assert not gone(child)
-    await ended(child)
+    await until(lambda: gone(child))
 
 
 async def test_an_error_inside_ends_the_process():

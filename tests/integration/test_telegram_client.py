@@ -239,6 +239,43 @@ async def test_trouble_on_the_way_says_whether_it_may_have_been_done(
     assert isinstance(await bot.send_message(post(dm)), Ok)
 
 
+@pytest.mark.parametrize(
+    ("error", "maybe_done"),
+    [
+        (httpx.ConnectError("x"), False),
+        (httpx.ConnectTimeout("x"), False),
+        (httpx.PoolTimeout("x"), False),
+        (httpx.WriteError("x"), False),
+        (httpx.WriteTimeout("x"), True),
+        (httpx.ReadError("x"), True),
+        (httpx.ReadTimeout("x"), True),
+        (httpx.RemoteProtocolError("x"), True),
+        (httpx.DecodingError("x"), True),
+        (httpx.InvalidURL("x"), True),
+        (ConnectionResetError("x"), True),
+        (TimeoutError("x"), True),
+    ],
+)
+async def test_f13_what_was_not_written_can_be_sent_again(error, maybe_done):
+    def fail(request):
+        raise error
+
+    async with BotClient("1:abc", transport=httpx.MockTransport(fail)) as bot:
+        result = await bot.send_message(Post(chat_id=1, text="hi"))
+        assert isinstance(result, Transient)
+        assert result.maybe_done is maybe_done
+        assert isinstance(await bot.download_file("a/b"), Transient)
+
+
+@pytest.mark.parametrize("status", [204, 206, 302, 500])
+async def test_a_download_that_is_no_file_is_a_failure(status):
+    def answer(request):
+        return httpx.Response(status, json={"ok": True, "result": True})
+
+    async with BotClient("1:abc", transport=httpx.MockTransport(answer)) as bot:
+        assert isinstance(await bot.download_file("a/b"), Transient)
+
+
 async def test_without_a_network_nothing_was_done(tg, bot, dm):
     with tg.offline():
         result = await bot.send_message(post(dm))

@@ -29,6 +29,7 @@ from tests.fake_telegram import (
     Garbage,
     Http,
     Refuse,
+    WrongShape,
 )
 from tests.fake_telegram.fixtures import telegram  # noqa: F401 - a fixture
 from tests.fake_telegram.mock import mock_transport
@@ -269,17 +270,17 @@ async def test_f13_a_network_that_was_down_for_a_while(tg, desk, dm):
     with tg.offline():
         async with anyio.create_task_group() as group:
             group.start_soon(send_final, desk, dm)
-            await anyio.sleep(0.1)
-            assert desk.outbox.pending == 1
+            await tg.until(lambda: desk.outbox.pending == 1)
             group.cancel_scope.cancel()  # nobody waits any longer
     await tg.until(lambda: texts(dm) == [final().text])
 
 
-async def test_f07_the_prompt_was_deleted_meanwhile(tg, desk, dm):
+@pytest.mark.parametrize("said", ["message to be replied not found", "replied message not found"])
+async def test_f07_the_prompt_was_deleted_meanwhile(tg, desk, dm, said):
     prompt = dm.send("do it")
     progress = await begin(desk, dm, prompt)
     dm.delete(prompt)
-    tg.fail("sendMessage", Refuse(400, "Bad Request: message to be replied not found"))
+    tg.fail("sendMessage", Refuse(400, f"Bad Request: {said}"))
     options = to(prompt, replace=progress)
     assert await desk.transport.send(channel_id=dm.id, message=final(), options=options)
     assert texts(dm) == [final().text]
@@ -373,6 +374,95 @@ async def test_an_answer_that_cannot_be_delivered_is_saved(tg, desk, dm, caplog)
     tg.accept("live-button")  # the user blocked the bot: it can change nothing there
 
 
+NO_WAY_OUT = [
+    Refuse(401, "Unauthorized"),
+    Refuse(403, "Forbidden: bot was kicked from the group chat"),
+    Refuse(400, "Bad Request: chat not found"),
+    Refuse(400, "Bad Request: message to be replied not found"),
+    Refuse(400, "Bad Request: message thread not found"),
+    Refuse(400, "Bad Request: TOPIC_CLOSED"),
+    Refuse(404, "Not Found"),
+    Refuse(409, "Conflict"),
+    Http(413),
+    Http(200),
+    WrongShape({"message_id": None}),
+    Drop("before"),
+    Drop("middle"),
+]
+# Nothing can be shown in a chat that is another one now.
+MOVED = Refuse(400, "Bad Request: group chat was upgraded", {"migrate_to_chat_id": -100999})
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [*((f, True) for f in NO_WAY_OUT), *((f, False) for f in [*NO_WAY_OUT, MOVED])],
+)
+async def test_every_way_out_ends_in_the_chat_or_in_a_file(tg, desk, dm, fault, shown, caplog):
+    progress = await begin(desk, dm)
+    tg.fail("sendMessage", fault, times=None)
+    if not shown:
+        tg.fail("editMessageText", Refuse(403, "Forbidden"), times=None)
+    ref = await send_final(desk, dm, replace=progress)
+    if shown:
+        assert ref == progress
+        assert final().text in texts(dm)
+        assert desk.saved == []
+    else:
+        assert ref is None
+        (path,) = desk.saved
+        assert path.read_text() == "done · codex · 2s\n\nthe **answer**\n"
+        assert str(path) in caplog.text
+        tg.accept("live-button")
+    assert len(tg.calls("sendMessage")) <= 6
+
+
+async def test_f13_after_ten_minutes_without_a_network_an_answer_is_saved(tg, tmp_path, dm):
+    async with opened(tg, tmp_path, speed=3000) as desk:
+        with tg.offline():
+            started = time.monotonic()
+            assert await send_final(desk, dm) is None
+            assert time.monotonic() - started > 500 / 3000
+        assert len(desk.saved) == 1
+
+
+async def test_an_answer_that_is_one_too_many_is_saved(tg, tmp_path, dm):
+    block = tg.fail("sendMessage", Block())
+    async with (
+        BotClient(tg.token, api_url=tg.url) as bot,
+        Outbox(rates=NO_LIMITS, max_pending=1) as outbox,
+        anyio.create_task_group() as group,
+    ):
+        desk = Desk(TelegramTransport(bot, outbox, answers=tmp_path), outbox, tmp_path, [])
+        group.start_soon(send_final, desk, dm, final("first"))
+        await tg.until(lambda: tg.calls("sendMessage"))
+        group.start_soon(send_final, desk, dm, final("second"))
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(send_final, desk, dm, final("third"))
+        await anyio.wait_all_tasks_blocked()
+        block.release()
+    assert [text.splitlines()[-1] for text in texts(dm)] == ["first", "third"]
+    assert [path.read_text().splitlines()[-1] for path in desk.saved] == ["second"]
+
+
+async def test_a_bug_on_the_way_saves_the_answer(desk, dm, monkeypatch):
+    async def fail(self, post):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(BotClient, "send_message", fail)
+    assert await send_final(desk, dm) is None
+    assert len(desk.saved) == 1
+
+
+async def test_f14_an_answer_that_is_under_way_at_the_end_is_saved(tg, tmp_path, dm):
+    block = tg.fail("sendMessage", Block())
+    async with opened(tg, tmp_path, speed=50) as desk, anyio.create_task_group() as group:
+        group.start_soon(send_final, desk, dm)
+        await tg.until(lambda: tg.calls("sendMessage"))
+        await desk.transport.close()
+    assert len(desk.saved) == 1
+    block.release()
+
+
 async def test_answers_of_one_second_are_saved_side_by_side(tmp_path):
     paths = [save_answer(tmp_path / "a", -5, f"answer {n}") for n in range(20)]
     assert [path.read_text() for path in paths] == [f"answer {n}\n" for n in range(20)]
@@ -384,6 +474,14 @@ async def test_where_nothing_can_be_saved_it_is_said(tg, tmp_path, dm, caplog):
     dm.block_bot()
     async with opened(tg, tmp_path) as desk:
         assert await send_final(desk, dm) is None
+    assert "answer.lost" in caplog.text
+
+
+async def test_without_a_folder_it_is_said_that_an_answer_is_lost(dm, caplog):
+    async with BotClient("1:a", api_url="http://127.0.0.1:9") as bot, Outbox() as outbox:
+        await outbox.close()
+        ref = await TelegramTransport(bot, outbox).send(channel_id=dm.id, message=final())
+    assert ref is None
     assert "answer.lost" in caplog.text
 
 
@@ -431,6 +529,128 @@ async def test_f14_an_edit_that_nobody_waits_for_any_more_is_saved_if_it_fails(t
     await tg.until(lambda: desk.saved)
 
 
+async def test_an_edit_that_fails_while_its_caller_gives_up_is_saved(desk, dm):
+    progress = await begin(desk, dm)
+    dm.delete(dm.messages[0])
+    write = desk.transport.editing
+    scope = anyio.CancelScope()
+
+    def editing(*args):
+        operation = write(*args)
+        action = operation.action
+
+        async def act():
+            result = await action()
+            scope.cancel()  # the outcome comes before the cancellation gets there
+            return result
+
+        operation.action = act
+        return operation
+
+    desk.transport.editing = editing
+    with scope:
+        await desk.transport.edit(ref=progress, message=final("the end"))
+    assert scope.cancelled_caught
+    assert [path.read_text().splitlines()[-1] for path in desk.saved] == ["the end"]
+
+
+# -- long answers --------------------------------------------------------------------------------------
+
+SPLIT = TelegramPresenter(overflow="split")
+SECTION = (
+    "## Part\n\nSome **bold** text with `code`.\n\n- item\n  - nested\n\n```py\nx = 1\n```\n\n"
+)
+
+
+def bodies(room):
+    return "\n\n".join(text.partition("\n\n")[2] for text in texts(room))
+
+
+@pytest.mark.parametrize("anew", [True, False])
+async def test_all_of_a_long_answer_arrives(tg, desk, dm, anew):
+    answer = "\n\n".join(f"paragraph **{n}** of many" for n in range(500))
+    prompt = dm.send("do it")
+    progress = await begin(desk, dm, prompt)
+    message = final(answer, presenter=SPLIT)
+    assert "whole" in message.extra
+    if anew:
+        options = to(prompt, replace=progress)
+        assert await desk.transport.send(channel_id=dm.id, message=message, options=options)
+    else:
+        assert await desk.transport.edit(ref=progress, message=message) == progress
+    assert bodies(dm) == answer.replace("**", "")
+    shown = [view for view in dm.visible() if view.by == "bot"]
+    assert {(view.reply_to, view.buttons) for view in shown} == {(prompt.id, ())}
+    assert all(view.entities for view in shown)
+
+
+async def test_a_long_answer_is_trimmed(desk, dm):
+    link = "[word](https://example.com/a/long/way/to/get/there) "
+    assert await send_final(desk, dm, final(link * 600))
+    assert bodies(dm) == ("word " * 600).rstrip()
+    assert await send_final(desk, dm, final("x" * 20_000))
+    assert texts(dm)[-1].endswith("\n\n" + "x" * 3499 + "…")
+
+
+async def test_the_beginning_of_a_long_answer_is_a_message_in_itself():
+    for presenter in (PRESENTER, SPLIT):
+        message = final(SECTION * 500, presenter=presenter)
+        assert errors(message.text, message.extra["entities"]) == []
+        assert message.text.startswith("done · codex · 2s\n\nPart\n\nSome bold")
+        assert message.text.endswith("…")
+
+
+async def test_a_long_answer_is_sent_though_nobody_waits_any_more(tg, desk, dm):
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await send_final(desk, dm, final("x" * 20_000, presenter=SPLIT))
+    assert scope.cancelled_caught
+    await tg.until(lambda: bodies(dm).replace("\n", "") == "x" * 20_000)
+
+
+async def test_a_long_answer_that_cannot_be_rendered_arrives_as_it_is(desk, dm, caplog):
+    message = final("one **two** " * 1000)
+
+    def fail():
+        raise KeyError("bug")
+
+    message.extra["whole"] = fail
+    assert await send_final(desk, dm, message)
+    assert "".join(texts(dm)).replace(" ", "").endswith("one**two**" * 1000)
+    assert "telegram.render_failed" in caplog.text
+
+
+async def test_a_long_answer_holds_nobody_up(desk, dm):
+    final("x")  # loads the parser
+    answer = SECTION * (100_000 // len(SECTION))
+    ticks, spent = [], []
+
+    async def tick():
+        while True:
+            ticks.append(anyio.current_time())
+            await anyio.sleep(0.002)
+
+    started = time.thread_time()
+    message = final(answer, presenter=SPLIT)
+    at_once = time.thread_time() - started
+    whole = message.extra["whole"]
+
+    def render():
+        begun, so_far = time.thread_time(), len(ticks)
+        whole()
+        spent.append((time.thread_time() - begun, len(ticks) - so_far))
+        return RenderedMessage("short", {"entities": []})
+
+    message.extra["whole"] = render
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        await send_final(desk, dm, message)
+        group.cancel_scope.cancel()
+    ((in_the_thread, meanwhile),) = spent
+    assert at_once < in_the_thread / 2
+    assert meanwhile > 3
+
+
 # -- the presenter -------------------------------------------------------------------------------------
 
 
@@ -450,13 +670,16 @@ def test_buttons_and_endings():
         assert "progress" not in message.extra
 
 
-def test_a_long_answer_is_trimmed_or_split():
-    trimmed = final("x" * 9000)
-    assert "followups" not in trimmed.extra
+@pytest.mark.parametrize("size", [3600, 9000])
+def test_a_long_answer_is_trimmed_or_split(size):
+    trimmed, split = final("x" * size), final("x" * size, presenter=SPLIT)
+    assert split.extra["answer"] == trimmed.extra["answer"] == f"done · codex · 2s\n\n{'x' * size}"
+    for message in (trimmed, split) if size > 4000 else (trimmed,):
+        assert message.text.endswith("\n\n" + "x" * 3499 + "…")
+    trimmed, split = (m.extra.get("whole", lambda m=m: m)() for m in (trimmed, split))
     assert trimmed.text.endswith("x…")
-    split = final("x" * 9000, presenter=TelegramPresenter(overflow="split"))
-    assert len(split.extra["followups"]) == 2
-    assert split.extra["answer"] == trimmed.extra["answer"] == f"done · codex · 2s\n\n{'x' * 9000}"
+    assert "followups" not in trimmed.extra
+    assert len(split.extra["followups"]) == size // 3500
 
 
 def test_f33_a_late_error_is_loud():
@@ -490,9 +713,11 @@ def test_f34_the_elapsed_time_moves_slower_in_groups():
 # -- runs ----------------------------------------------------------------------------------------------
 
 
-async def run(desk, room, script, *, prompt=None, final_notify=True, **options):
+async def run(
+    desk, room, script, *, prompt=None, final_notify=True, presenter=PRESENTER, **options
+):
     prompt = prompt or room.send("do it")
-    cfg = ExecBridgeConfig(desk.transport, PRESENTER, final_notify, refresh_s=None)
+    cfg = ExecBridgeConfig(desk.transport, presenter, final_notify, refresh_s=None)
     runner = ScriptRunner(script, engine="codex", resume_value="s1")
     incoming = IncomingMessage(room.id, prompt.id, prompt.text)
     await handle_message(cfg, runner=runner, incoming=incoming, resume_token=None, **options)
@@ -594,9 +819,22 @@ async def test_a_group_that_moves_during_the_run_gets_the_answer(tg, desk):
     tg.accept("live-button")  # nobody can write to the old group any more
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_whatever_fails_every_answer_is_in_the_chat_or_in_a_file(tg, tmp_path, seed):
-    pick = random.Random(seed)
+class Noting(TelegramPresenter):
+    """Knows which answers there were."""
+
+    def __init__(self):
+        super().__init__(overflow="split")
+        self.answers = []
+
+    def render_final(self, state, *, elapsed_s, status, answer):
+        self.answers.append(answer)
+        return super().render_final(state, elapsed_s=elapsed_s, status=status, answer=answer)
+
+
+@pytest.mark.parametrize("end", ["late", "closed early", "cancelled early"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_fails_every_answer_is_in_the_chat_or_in_a_file(tg, tmp_path, seed, end):
+    pick, presenter = random.Random(seed), Noting()
     trouble = [
         Http(502), Drop("unread"), Drop("before"), Flood(0.01), Refuse(403, "Forbidden"),
         Refuse(400, "Bad Request: message thread not found"), Refuse(400, "Bad Request: odd"),
@@ -609,14 +847,24 @@ async def test_whatever_fails_every_answer_is_in_the_chat_or_in_a_file(tg, tmp_p
     rooms = [tg.private(tg.user(n, f"User {n}")) for n in range(1, 5)]
     async with opened(tg, tmp_path) as desk, anyio.create_task_group() as group:
         for number in range(16):
-            script = [echo(1), Sleep(pick.random() / 50), echo(2), Return(f"answer-{number}.")]
-            loud = pick.random() < 0.7
+            answer = f"answer-{number}. {'word ' * pick.choice([0, 0, 1500])} end-{number}."
+            script = [echo(1), Sleep(pick.random() / 50), echo(2), Return(answer)]
+            options = {"final_notify": pick.random() < 0.7, "presenter": presenter}
             room = pick.choice(rooms)
-            group.start_soon(lambda s=script, r=room, q=loud: run(desk, r, s, final_notify=q))
+            group.start_soon(lambda s=script, r=room, o=options: run(desk, r, s, **o))
+        if end != "late":
+            await tg.until(lambda: len(presenter.answers) >= 8)
+        if end == "closed early":
+            await desk.transport.close()
+        elif end == "cancelled early":
+            group.cancel_scope.cancel()
     everything = "\n".join([*(t for room in rooms for t in texts(room))])
     everything += "\n".join(path.read_text() for path in desk.saved)
-    for number in range(16):
-        assert f"answer-{number}." in everything
+    assert len(presenter.answers) >= (16 if end == "late" else 8)
+    for answer in presenter.answers:
+        first, *_, last = answer.split()
+        assert first in everything
+        assert last in everything
 
 
 class Model:

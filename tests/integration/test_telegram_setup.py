@@ -1,13 +1,18 @@
 """Setting Telegram up, against the fake server: `--onboard`, `takopi chat-id`, `takopi doctor`."""
 
 import json
+import re
+import stat
+import subprocess
 import threading
 import tomllib
 
+import httpx
 import pytest
 
-from tests.fake_telegram import FakeTelegram
-from tests.support.command_line import in_terminal, takopi
+from takopi.lockfile import acquire_lock, token_fingerprint
+from tests.fake_telegram import FakeTelegram, User
+from tests.support.command_line import SCRIPTS, environment, in_terminal, takopi
 
 ADAPTER = """\
 adapter: 1
@@ -65,7 +70,11 @@ def test_doctor_asks_the_bot_who_it_is(home):
     done, found = checks(home)
     assert found["telegram token"] == ("ok", "@fake_bot")
     assert found["chat_id"] == ("ok", "private (7)")
+    assert found["webhook"] == ("ok", "none")
     assert found["access"] == ("ok", "one private chat")
+    for feature in ("topics", "file transfer", "voice transcription"):
+        assert found[feature] == ("ok", "disabled")
+    assert found["telegram state"] == ("ok", "its files can be read")
     assert done.returncode == 0, done.stdout
 
 
@@ -74,17 +83,67 @@ def test_doctor_finds_a_wrong_token_and_shows_none(home, tg):
     done, found = checks(home)
     assert found["telegram token"] == ("error", "failed to fetch bot info")
     assert found["chat_id"] == ("error", "skipped (token invalid)")
+    assert found["topics"] == ("error", "skipped (token invalid)")
+    assert "webhook" not in found
     assert done.returncode == 1
     assert "wrong-token" not in done.stdout + done.stderr
 
 
-def test_f44_doctor_warns_of_a_group_that_is_open_and_of_a_chat_that_is_none(home, tg):
-    configure(home, tg, "chat_id = -100123", "voice_transcription = true")
-    _, found = checks(home)
-    assert found["chat_id"] == ("error", "unreachable (-100123)")
-    assert found["access"][0] == "warning"
-    assert "-100123" in found["access"][1]
-    assert found["telegram features"] == ("warning", "not there yet: voice_transcription")
+def set_webhook(tg, url):
+    done = httpx.post(f"{tg.url}/bot{tg.token}/setWebhook", json={"url": url})
+    assert done.json()["ok"], done.text
+
+
+def test_f59_doctor_finds_a_webhook_and_hides_the_token_in_its_address(home, tg):
+    set_webhook(tg, f"https://hooks.example.org:8443/{tg.token}?secret=sesame")
+    done, found = checks(home)
+    assert done.returncode == 1
+    assert found["webhook"] == (
+        "error",
+        "messages go to hooks.example.org, so takopi gets none",
+    )
+    assert "bot<token>/deleteWebhook" in done.stdout
+    assert found["chat_id"][0] == "ok"  # the bot can still write
+    assert tg.token not in done.stdout + done.stderr
+    assert "sesame" not in done.stdout + done.stderr
+
+
+def test_f59_takopi_does_not_start_with_a_webhook_and_says_how_to_delete_it(home, tg):
+    set_webhook(tg, f"https://hooks.example.org/{tg.token}")
+    done = takopi(home)
+    assert done.returncode == 1, done.stderr
+    assert "error: a webhook is set for this bot" in done.stderr
+    assert "bot<token>/deleteWebhook" in done.stderr
+    assert "another program" not in done.stderr
+    assert tg.token not in done.stdout + done.stderr
+    assert not tg.calls("sendMessage")  # it is not "ready"
+
+
+@pytest.mark.slow
+def test_f59_a_webhook_that_comes_while_takopi_runs_is_told_and_waited_out(home, tg, dm):
+    with (home / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [SCRIPTS / "takopi"],
+            env=environment(home),
+            cwd=home / "project",
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+        )
+    try:
+        dm.bot_message(contains="takopi is ready", timeout=30)
+        set_webhook(tg, "https://hooks.example.org/x")
+        tg.wait_for(lambda: "polling.conflict" in (home / "stderr").read_text(), 30)
+        set_webhook(tg, "")
+        dm.send("/help")
+        dm.bot_message(contains="a plain message goes to", timeout=30)
+    finally:
+        process.terminate()
+        process.wait(30)
+    said = (home / "stderr").read_text()
+    assert said.count("a webhook is set for this bot") == 1
+    assert "another program" not in said
+    assert tg.token not in said
 
 
 def when_polled(tg, act):
@@ -135,13 +194,48 @@ def test_chat_id_knows_the_project_before_it_waits(home, tg):
 
 
 def test_f58_chat_id_takes_no_messages_from_a_running_takopi(home, tg):
-    from takopi.lockfile import acquire_lock
-
     with acquire_lock(config_path=home / ".takopi/takopi.toml"):
         done = takopi(home, "chat-id")
     assert done.returncode == 1
     assert "takopi is running" in done.stderr
     assert not tg.calls("getUpdates")
+
+
+def test_f58_chat_id_finds_one_that_was_started_with_another_file(home, tg, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    fingerprint = token_fingerprint(tg.token)
+    with acquire_lock(config_path=home / "other/takopi.toml", token_fingerprint=fingerprint):
+        done = takopi(home, "chat-id")
+    assert done.returncode == 1
+    assert re.search(r"takopi is running \(process \d+\) and takes the messages", done.stderr)
+    assert not tg.calls("getUpdates")
+    assert tg.token not in done.stdout + done.stderr
+
+
+def test_f58_a_lock_that_cannot_be_read_is_no_bug_and_no_permission(home, tg):
+    (home / ".takopi/takopi.lock").symlink_to("takopi.lock")
+    done = takopi(home, "chat-id")
+    assert done.returncode == 1, done.stderr
+    assert "error: cannot tell whether takopi is running" in done.stderr
+    assert "takopi.lock" in done.stderr
+    assert not tg.calls("getUpdates")
+
+
+def test_f59_chat_id_does_not_wait_for_messages_that_a_webhook_takes(home, tg):
+    set_webhook(tg, "https://hooks.example.org/x")
+    done = takopi(home, "chat-id")
+    assert done.returncode == 1
+    assert "error: a webhook is set for this bot" in done.stderr
+
+
+def test_f57_a_name_cannot_disguise_its_chat(home, tg):
+    mallory = tg.private(User(8, "\x1b[2K\rAlice\u202e", None))
+    thread = when_polled(tg, lambda: mallory.send("hi"))
+    answers = [(b"id 8; use this chat?", b"y\n")]
+    code, shown = in_terminal(home, answers, "chat-id")
+    thread.join()
+    assert code == 0, shown
+    assert "written by [2KAlice, id 8; use this chat?" in shown
 
 
 @pytest.mark.slow
@@ -165,6 +259,49 @@ def test_f57_onboarding_writes_the_chat_and_its_owner_and_keeps_the_rest(home, t
     assert table["message_overflow"] == "split"
     assert config(home)["projects"]["Site"] == {"path": "../project"}
     assert config(home)["transport"] == "telegram"
+
+
+def onboard(home, tg, chat_id):
+    answers = [
+        (b"paste your bot token:", f"{tg.token}\n".encode()),
+        (b"wait for a message from the chat:", f"{chat_id}\n".encode()),
+        (b"save config to", b"\n"),
+        (b"setup complete", b"\x03"),
+    ]
+    return in_terminal(home, answers, "--onboard")[1]
+
+
+def test_f57_a_private_chat_that_is_typed_in_may_use_the_bot(home, tg):
+    configure(home, tg, "chat_id = 1", "allowed_user_ids = [1]")
+    shown = onboard(home, tg, 7)
+    table = config(home)["transports"]["telegram"]
+    assert (table["chat_id"], table["allowed_user_ids"]) == (7, [1, 7])
+    assert stat.S_IMODE((home / ".takopi/takopi.toml").stat().st_mode) == 0o600
+    assert "anyone in" not in shown
+
+
+def test_f44_onboarding_says_that_everybody_in_a_group_may_use_the_bot(home, tg):
+    configure(home, tg, "chat_id = 1")
+    shown = onboard(home, tg, -100)
+    table = config(home)["transports"]["telegram"]
+    assert table["chat_id"] == -100
+    assert "allowed_user_ids" not in table
+    assert "anyone in -100 can run engines on this computer" in shown
+
+
+def test_onboarding_does_not_stumble_over_a_list_that_is_none(home, tg):
+    configure(home, tg, "chat_id = 1", "allowed_user_ids = '7'")
+    before = (home / ".takopi/takopi.toml").read_bytes()
+    answers = [
+        (b"paste your bot token:", f"{tg.token}\n".encode()),
+        (b"wait for a message from the chat:", b"7\n"),
+        (b"save config to", b"\n"),
+    ]
+    code, shown = in_terminal(home, answers, "--onboard")
+    assert code == 1, shown
+    assert "allowed_user_ids" in shown
+    assert "Traceback" not in shown
+    assert (home / ".takopi/takopi.toml").read_bytes() == before
 
 
 def test_onboarding_that_is_broken_off_writes_nothing(home):

@@ -10,45 +10,14 @@ import time
 import psutil
 import pytest
 
+from tests.support.chat_home import add_engine, home_with_engines
 from tests.support.command_line import SCRIPTS, environment, takopi
 from tests.support.terminal import Terminal
-
-ECHO = """\
-adapter: 1
-id: {id}
-command: {id}-cli
-args: ["${{run().prompt}}", "${{run().resume}}"]
-resume: {{line: "{id} resume ${{token}}"}}
-session: {{match: {{type: init}}, id: session}}
-events:
-  - match: {{type: step}}
-    action: {{id: id, title: title}}
-  - match: {{type: end}}
-    complete: {{answer: text}}
-"""
-CLI = """\
-#!/bin/sh
-echo '{{"type": "init", "session": "'"${{2:-{id}-$$}}"'"}}'
-echo '{{"type": "step", "id": "1", "title": "thinking hard"}}'
-case "$1" in
-  wait*) while [ ! -e go ]; do sleep 0.02; done ;;
-  hang*) sleep 1000 ;;
-esac
-printf '{{"type": "end", "text": "{id} heard %d bytes%s"}}\\n' "${{#1}}" "${{2:+ again}}"
-"""
 
 
 @pytest.fixture
 def home(tmp_path):
-    for name in ("project", "bin", ".takopi/adapters"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "project/README.md").write_text("# Sample\n")
-    for engine in ("acme", "other"):
-        (tmp_path / f".takopi/adapters/{engine}.yaml").write_text(ECHO.format(id=engine))
-        script = tmp_path / f"bin/{engine}-cli"
-        script.write_text(CLI.format(id=engine))
-        script.chmod(0o755)
-    return tmp_path
+    return home_with_engines(tmp_path)
 
 
 @pytest.fixture
@@ -418,6 +387,30 @@ def test_a_plugin_s_command_is_cancelled_like_a_run(home, site):
         chat.expect("#2 done", "acme heard 5 bytes")
 
 
+def test_a_plugin_s_sessions_are_gone_on_with_and_its_engine_is_not(home, site):
+    with Terminal(home, "chat", "acme", PYTHONPATH=site) as chat:
+        chat.expect("Ctrl-D ends")
+        chat.enter("/twice hello")
+        chat.expect("and other heard 5 bytes")
+        chat.enter("go on")
+        chat.expect("#2 done · acme", "acme heard 5 bytes again")
+
+
+def test_a_message_waits_for_the_session_that_a_plugin_is_opening(home, site):
+    with Terminal(home, "chat", "acme", PYTHONPATH=site) as chat:
+        chat.expect("Ctrl-D ends")
+        chat.enter("/twice wait")
+        while len(psutil.Process(chat.pid).children()) < 2:
+            time.sleep(0.02)
+        chat.enter("go on")
+        chat.expect("#2 queued · acme")
+        chat.enter("/cancel 9")
+        chat.expect("running: #1 /twice, #2 acme (queued)")
+        go(home)
+        chat.expect("acme heard 4 bytes and other heard 4 bytes")
+        chat.expect("#2 done · acme", "acme heard 5 bytes again")
+
+
 # -- how one gets here
 
 
@@ -476,10 +469,7 @@ def test_a_changed_adapter_is_used_without_a_restart(home):
     (home / ".takopi/takopi.toml").write_text("watch_config = true\n")
     with Terminal(home, "chat", "acme") as chat:
         chat.expect("Ctrl-D ends")
-        (home / ".takopi/adapters/zulu.yaml").write_text(ECHO.format(id="zulu"))
-        script = home / "bin/zulu-cli"
-        script.write_text(CLI.format(id="zulu"))
-        script.chmod(0o755)
+        add_engine(home, "zulu")
         end = time.monotonic() + 20
         number = 0
         while "zulu heard" not in chat.shown:

@@ -13,8 +13,6 @@ from typing import Any
 import jsonschema
 import pytest
 from syrupy.assertion import SnapshotAssertion
-from syrupy.data import SnapshotCollections
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
 from takopi.adapters.compile import Compiled, compile_adapter
@@ -22,6 +20,7 @@ from takopi.adapters.schema import adapter_schema
 from takopi.adapters.shape import check_shape
 from takopi.adapters.source import Node, Source, parse, plain
 from takopi.diagnostics import CODES, Diagnostic, render_text
+from tests.support.snapshots import TextBeside
 
 CHECKOUT = Path(__file__).parents[2]
 SPECS = CHECKOUT / "fixtures" / "specs"
@@ -64,10 +63,9 @@ def shown(diagnostics: tuple[Diagnostic, ...]) -> str:
     return "\n\n".join(render_text(d) for d in diagnostics) + "\n"
 
 
-class TextBesideSpec(SingleFileSnapshotExtension):
+class TextBesideSpec(TextBeside):
     """Keeps what is said about ``<name>.yaml`` as ``<name>.txt``."""
 
-    _write_mode = WriteMode.TEXT
     file_extension = "txt"
 
     def serialize(self, data: Any, **_: Any) -> str:
@@ -81,16 +79,6 @@ class TextBesideSpec(SingleFileSnapshotExtension):
     def get_file_basename(cls, *, test_location: PyTestLocation, index: Any) -> str:
         file: Path = test_location.item.callspec.params["file"]  # type: ignore[attr-defined]
         return file.stem
-
-    @classmethod
-    def matches_test_location(
-        cls, *, test_location: PyTestLocation, snapshot_location: str
-    ) -> bool:
-        return snapshot_location == cls.get_location(test_location=test_location, index=0)
-
-    def discover_snapshots(self, **_: Any) -> SnapshotCollections:
-        """Nothing is unused here: syrupy would delete the specs along with the texts."""
-        return SnapshotCollections()
 
 
 @each_bad

@@ -11,20 +11,18 @@ from typing import Any
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
-from syrupy.data import SnapshotCollections
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
 from takopi.model import CompletedEvent
 from tests.snapshot.cases import CHECKOUT, FIXTURES, Case, each_case, events_text, play
+from tests.support.snapshots import TextBeside
 
 pytest_plugins = ("pytester",)
 
 
-class EventsBesideStream(SingleFileSnapshotExtension):
+class EventsBesideStream(TextBeside):
     """Keeps the expectation of a case as ``events.json`` in the case's own folder."""
 
-    _write_mode = WriteMode.TEXT
     file_extension = "json"
 
     @classmethod
@@ -36,22 +34,12 @@ class EventsBesideStream(SingleFileSnapshotExtension):
     def get_file_basename(cls, *, test_location: PyTestLocation, index: Any) -> str:
         return "events"
 
-    @classmethod
-    def matches_test_location(
-        cls, *, test_location: PyTestLocation, snapshot_location: str
-    ) -> bool:
-        return snapshot_location == cls.get_location(test_location=test_location, index=0)
-
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
         """Equal as JSON: how the file is laid out is no part of the expectation."""
         try:
             return _canonical(serialized_data) == _canonical(snapshot_data)
         except ValueError:
             return False
-
-    def discover_snapshots(self, **_: Any) -> SnapshotCollections:
-        """Nothing here is ever unused: syrupy would delete the streams along with it."""
-        return SnapshotCollections()
 
 
 def _canonical(text: str) -> str:

@@ -1,11 +1,14 @@
 """The command line as a user has it: a real process with a home of its own."""
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -35,10 +38,11 @@ def takopi(home, *args, cwd=None, stdin=None, **env):
     )
 
 
-def in_terminal(home, answers, *args, **env):
+def in_terminal(home, answers, *args, columns=80, **env):
     """Run it in a terminal and answer each question in turn; the exit code and what was shown."""
     pid, master = pty.fork()
     if pid == 0:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.chdir(home / "project")
         os.execve(SCRIPTS / "takopi", ["takopi", *args], {**environment(home), **env})
     shown = b""
@@ -54,7 +58,7 @@ def in_terminal(home, answers, *args, **env):
     except OSError:  # how a terminal says that nobody is left
         pass
     os.close(master)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode("utf-8", "replace")
 
 
 def _read(master, pid):

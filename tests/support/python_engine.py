@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from takopi.engines.base import session_lock
 from takopi.engines.python import JsonlSubprocessRunner, ResumeTokenMixin
 from takopi.events import EventFactory
@@ -121,24 +119,6 @@ class AcmeRunner(ResumeTokenMixin, JsonlSubprocessRunner):
 async def collect(events, within_s=20.0):
     async with asyncio.timeout(within_s):
         return [event async for event in events]
-
-
-async def until(condition, within_s=10.0):
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 (the condition is another process's)
-            await asyncio.sleep(0.005)
-
-
-async def read_pid(path):
-    await until(path.exists)
-    return int(path.read_text())
-
-
-def gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def assert_free(session):

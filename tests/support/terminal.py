@@ -21,11 +21,15 @@ _PIECE = re.compile(
 
 
 class Display:
-    """What a terminal shows of what is written to it, with all that has scrolled away."""
+    """What a terminal shows of what is written to it, with all that has scrolled away.
+
+    ``styles`` are the parameters of all styles that were used: ``1`` is bold, ``90`` is grey.
+    """
 
     def __init__(self):
         self.lines = [""]
         self.row = self.column = self.bells = 0
+        self.styles = set()
 
     def __str__(self):
         return "\n".join(line.rstrip() for line in self.lines)
@@ -45,7 +49,9 @@ class Display:
 
     def _control(self, final, parameters):
         count = int(parameters) if parameters.isdigit() else 1
-        if final == "A":
+        if final == "m":
+            self.styles.update(parameters.split(";"))
+        elif final == "A":
             self.row = max(0, self.row - count)
         elif final == "B":
             self._go(self.row + count)
@@ -73,6 +79,18 @@ class Display:
             self.lines[self.row] = line[: self.column] + char + line[self.column + 1 :]
             self.column += 1
 
+    def fold(self, columns):
+        """Get narrower: what does not fit goes on in lines of its own."""
+        lines = []
+        cursor = None
+        for number, line in enumerate(self.lines):
+            if number == self.row:
+                cursor = len(lines) + self.column // columns, self.column % columns
+                line = line.ljust(self.column + 1)
+            lines += [line[at : at + columns] for at in range(0, max(1, len(line)), columns)]
+        self.lines = lines
+        self.row, self.column = cursor
+
     def _go(self, row):
         self.row = row
         self.lines += [""] * (row + 1 - len(self.lines))
@@ -85,7 +103,7 @@ class Terminal:
         self.display = Display()
         self.pid, self._master = pty.fork()
         if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
+            _set_size(0, _COLUMNS, _ROWS)
             os.chdir(cwd or home / "project")
             os.execve(SCRIPTS / "takopi", ["takopi", *args], {**environment(home), **env})
 
@@ -120,6 +138,11 @@ class Terminal:
             data = data[written:]
             self._read(0)
 
+    def resize(self, columns, rows=_ROWS):
+        """Drag the window's corner: to a lower one, or one that folds what it shows."""
+        self.display.fold(columns)
+        _set_size(self._master, columns, rows)
+
     def enter(self, text):
         self.type(text + "\r")
 
@@ -132,6 +155,13 @@ class Terminal:
         while not all(text in self.shown for text in texts):
             assert time.monotonic() < end, f"no {texts!r} in:\n{self.shown}"
             assert self._read(0.1), f"ended without {texts!r}:\n{self.shown}"
+
+    def expect_gone(self, text, timeout=20):
+        """Wait until this is not to be seen any more."""
+        end = time.monotonic() + timeout
+        while text in self.shown:
+            assert time.monotonic() < end, f"{text!r} in:\n{self.shown}"
+            assert self._read(0.1), f"ended with {text!r}:\n{self.shown}"
 
     def wait(self, timeout=20):
         """The exit code."""
@@ -153,3 +183,7 @@ class Terminal:
         if answers:
             os.write(self._master, answers.encode())
         return bool(data)
+
+
+def _set_size(number, columns, rows):
+    fcntl.ioctl(number, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

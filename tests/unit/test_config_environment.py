@@ -5,9 +5,9 @@ import os
 import pytest
 
 from takopi.config import ConfigError, load_config, validate_settings_data
-from takopi.config.environment import read_variables
 from takopi.config.keys import set_value
 from takopi.diagnostics import render_text
+from tests.support.config import config_file
 
 FILE = """\
 default_engine = "acme"
@@ -25,12 +25,7 @@ HTTPS_PROXY = "x"
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    for variable in read_variables():
-        monkeypatch.delenv(variable.name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "takopi.toml"
-    path.write_text(FILE)
-    return path
+    return config_file(tmp_path, monkeypatch, FILE)
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from takopi.config import ConfigError, read_config
-from takopi.config.environment import read_variables
+from takopi.config import read_config
 from takopi.config.keys import get_value, list_values, parse_key_path, set_value, unset_value
+from tests.support.config import config_file, message_of
 
 FILE = """\
 watch_config = true # mine
@@ -25,18 +25,7 @@ path = "/foo"
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    for variable in read_variables():
-        monkeypatch.delenv(variable.name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "takopi.toml"
-    path.write_text(FILE)
-    return path
-
-
-def message_of(call, *args, **keywords):
-    with pytest.raises(ConfigError) as error:
-        call(*args, **keywords)
-    return str(error.value)
+    return config_file(tmp_path, monkeypatch, FILE)
 
 
 def test_key_paths():

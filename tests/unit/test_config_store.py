@@ -22,6 +22,7 @@ from takopi.config import (
 )
 from takopi.config.migrations import migrate
 from takopi.diagnostics import render_text
+from tests.support.config import message_of
 
 COMMENTED = """\
 # mine
@@ -48,12 +49,6 @@ x = 1979-05-27T07:32:00Z # untouched
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "takopi.toml"
-
-
-def message_of(call, *args, **keywords):
-    with pytest.raises(ConfigError) as error:
-        call(*args, **keywords)
-    return str(error.value)
 
 
 def test_reading(path):

@@ -245,6 +245,21 @@ def test_titles_are_shortened_before_they_are_decorated(kind):
     assert whole == bare.replace("w" * 299 + "·", "w" * 301)
 
 
+@pytest.mark.parametrize(
+    ("title", "line"),
+    [
+        ("y" * 400, "▸ `" + "y" * 299 + "…`"),
+        ("x " + "y" * 400, "▸ `x " + "y" * 297 + "…`"),
+        ("cat <<EOF\nhello\nEOF", "▸ `cat <<EOF hello EOF`"),
+        ("echo `date`", "▸ `` echo `date` ``"),
+    ],
+    ids=["long word", "short then long", "lines", "back-ticks"],
+)
+def test_c6_a_command_is_one_code_span_that_says_something(title, line):
+    body = MarkdownFormatter().render_progress_parts(state_of(title), elapsed_s=0).body
+    assert body == line
+
+
 def test_the_formatters_width_counts():
     formatter = MarkdownFormatter(command_width=6)
     assert formatter.render_progress_parts(state_of("x" * 9), elapsed_s=0).body == "▸ `xxxxx…`"

@@ -98,6 +98,11 @@ def test_a_path_elsewhere_and_the_base_itself_are_kept(command):
     assert relativize_command(command, base_dir="/repo") == command
 
 
+def test_c7_a_path_that_only_contains_the_base_is_left_alone():
+    command = "diff /repo/x /srv/repo/x"
+    assert relativize_command(command, base_dir="/repo") == "diff x /srv/repo/x"
+
+
 def test_the_base_is_text_not_a_pattern():
     assert relativize_command("ls /r.p+o/x /raapo/x", base_dir="/r.p+o") == "ls x /raapo/x"
 

@@ -5,10 +5,17 @@ import pytest
 from takopi.bridge.delivery import MessageRef
 from takopi.bridge.router import AutoRouter, RunnerEntry
 from takopi.bridge.runtime import RuntimeSpec
-from takopi.bridge.vocabulary import Help, Inbound, NewSession, Prompt, Unusable
+from takopi.bridge.vocabulary import Cancel, Help, Inbound, NewSession, Prompt, Unusable
 from takopi.config import TelegramSettings
 from takopi.config.projects import ProjectConfig, ProjectsConfig
-from takopi.telegram.commands import cleared, help_text, intent_of, refusal, words_of
+from takopi.telegram.commands import (
+    cleared,
+    help_text,
+    intent_of,
+    is_unknown,
+    refusal,
+    words_of,
+)
 from takopi.telegram.menu import menu
 from takopi.telegram.startup import Greeting, Meanwhile, startup_text
 from takopi.testing import ScriptRunner
@@ -50,6 +57,33 @@ def test_what_is_no_command_is_a_prompt(text):
     assert isinstance(intent(text), Prompt)
 
 
+@pytest.mark.parametrize(
+    "text", ["/cancel", "/CANCEL now", "/cancel\tnow", "\n /cancel\nnow", "/cancel@My_Bot now"]
+)
+def test_f45_any_whitespace_ends_a_command_and_its_case_does_not_matter(text):
+    assert isinstance(intent(text), Cancel)
+
+
+@pytest.mark.parametrize("text", ["/cancelled", "/cancel!", "/ cancel", "x /cancel", "/cancel/x"])
+def test_what_only_looks_like_cancel_is_a_prompt(text):
+    assert isinstance(intent(text), Prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "args"), [("/ping", ""), ("/Ping@b  a  b\nc", "a  b\nc"), ("/ping\nb", "b")]
+)
+def test_what_follows_a_plugins_word_is_its_argument_text(text, args):
+    assert intent(text, plugins=["ping"]).args == args
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [("/wat", True), ("/start", False), ("/new", False), ("/codex", False), ("/topic", False)],
+)
+def test_a_word_is_unknown_if_nobody_has_it(text, unknown):
+    assert is_unknown(text, words_of(spec("Site"), [])) is unknown
+
+
 def test_new_takes_the_rest_as_a_prompt():
     assert intent("/new do it").text == "do it"
     assert isinstance(intent("/New"), NewSession)
@@ -67,10 +101,11 @@ def test_whose_sessions_were_cleared():
 
 def test_help_names_engines_that_can_run_and_where_a_message_goes():
     words = words_of(spec("Site"), ["ping"])
-    text = help_text(spec("Site"), words, engine="codex", project="site")
+    text = help_text(spec("Site"), words, engine="codex", project="site", mode="chat")
     assert "engines: `/codex`, `/claude`\n" in text
     assert "projects: `/Site`" in text
     assert "`/ping`" in text
+    assert "- mode: `chat`" in text
     assert text.endswith("a plain message goes to `codex` in project `site`.")
 
 
@@ -86,6 +121,12 @@ def test_the_menu_has_only_words_that_clients_can_show():
         ("help", "what can be said here"),
         ("cancel", "cancel run"),
     ]
+
+
+def test_no_description_of_a_plugin_keeps_the_whole_menu_away():
+    entries = dict(menu(spec(), [("long", "x" * 300), ("two", "a\nb"), ("blank", " "), ("odd", 3)]))
+    assert (len(entries["long"]), entries["two"]) == (256, "a b")
+    assert (entries["blank"], entries["odd"]) == ("command: blank", "3")
 
 
 def test_a_menu_of_150_projects_is_cut_and_ends_with_cancel():

@@ -483,6 +483,63 @@ def test_every_prompt_comes_out_once_with_its_forwards_in_order(arrivals, closed
     anyio.run(_play, arrivals, closed_early)
 
 
+@settings(max_examples=120, deadline=None)
+@given(ARRIVALS)
+def test_f23_f24_f25_what_comes_out_when_is_what_the_rules_say(arrivals):
+    anyio.run(_compare, [each for each in arrivals if each[0] != "album"])
+
+
+async def _compare(arrivals):
+    async with bench() as b:
+        start, expected = b.time.now, Rules()
+        for number, (kind, sender, pause, _) in enumerate(arrivals):
+            text = f"{kind} {number}" + (LONG if kind == "long" else "")
+            reply = {"reply_to": RepliedTo(1)} if kind == "reply" else {}
+            message = said(text, sender=sender, message_id=number + 1, **reply)
+            (b.gather.add_forward if kind == "forward" else b.gather.add_prompt)(message)
+            expected.take(kind, sender, text, b.time.now - start)
+            await b.wait(pause)
+        await b.wait(5)
+        expected.pass_by(b.time.now - start)
+        came = [(round(at - start, 3), text) for at, text in zip(b.at, b.texts, strict=True)]
+        assert sorted(came) == sorted(expected.out)
+
+
+class Rules:
+    """What should come out, told in another way: piles of text by sender, each with a deadline."""
+
+    def __init__(self):
+        self.piles, self.out = {}, []
+
+    def take(self, kind, sender, text, now):
+        self.pass_by(now)
+        pile = self.piles.get(sender)
+        if kind == "forward":
+            if pile is not None:
+                pile["forwards"].append(text)
+                pile["due"] = now + 1
+            return
+        is_cut = pile is not None and LONG in "".join(pile["own"]) and not pile["forwards"]
+        if is_cut and kind != "reply":
+            pile["own"].append(text)
+            pile["due"] = now + 1
+            return
+        if pile is not None:
+            self.emit(sender, now)
+        self.piles[sender] = {"own": [text], "forwards": [], "due": now + 1}
+        if sender is None or kind == "reply":
+            self.emit(sender, now)
+
+    def pass_by(self, now):
+        for sender in [each for each, pile in self.piles.items() if pile["due"] <= now]:
+            self.emit(sender, self.piles[sender]["due"])
+
+    def emit(self, sender, now):
+        pile = self.piles.pop(sender)
+        text = "\n\n".join(["\n".join(pile["own"]), *pile["forwards"]])
+        self.out.append((round(now, 3), text))
+
+
 async def _play(arrivals, closed_early):
     prompts, attached, parts = [], [], []
     async with bench() as b:

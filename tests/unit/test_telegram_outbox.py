@@ -4,7 +4,7 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations
 
 import anyio
 import pytest
@@ -159,6 +159,11 @@ async def test_f11_a_rate_limit_holds_up_its_own_chat_only():
     assert server.log == [(0, "a"), (0, "b"), (60, "a"), (60, "a2")]
 
 
+def at(pauses):
+    """So many pauses of a group after the beginning."""
+    return pytest.approx(pauses * 60 / 19, abs=0.002)
+
+
 async def test_f11_every_chat_has_its_own_pace():
     server = Server()
     async with opened(rates=Rates()) as outbox:
@@ -169,7 +174,8 @@ async def test_f11_every_chat_has_its_own_pace():
         outbox.submit(server.op("pressed", "answerCallbackQuery", paced=False))
         await anyio.sleep(20)
     assert sorted(server.log) == [
-        *[(0, "g1"), (0, "p1"), (0, "pressed"), (1, "p2"), (2, "p3"), (3, "g2"), (6, "g3")]
+        *[(0, "g1"), (0, "p1"), (0, "pressed"), (1, "p2"), (2, "p3")],
+        *[(at(1), "g2"), (at(2), "g3")],
     ]
 
 
@@ -184,6 +190,91 @@ async def test_f11_all_chats_share_a_budget():
     assert len(times) == 200
     assert all(later - earlier >= 0.999 for earlier, later in zip(times, times[30:], strict=False))
     assert times[-1] < 10
+
+
+async def test_f11_an_answer_goes_before_the_progress_of_other_chats():
+    server, crowd = Server(), range(1, 301)
+    async with opened(rates=Rates()) as outbox:
+        for chat in crowd:
+            outbox.submit(server.edit(f"progress {chat}", 9, chat))
+        await anyio.sleep(0.1)
+        answers = [server.send(f"answer {chat}", chat, essential=True) for chat in (1000, 1001)]
+        for op in answers:
+            outbox.submit(op)
+        for op in answers:
+            assert isinstance(await op.wait(), Ok)
+        assert anyio.current_time() == 1.0  # the first thirty had gone by then
+        await anyio.sleep(20)
+    times = sorted(at for at, _ in server.log)
+    assert all(later - earlier >= 0.999 for earlier, later in zip(times, times[30:], strict=False))
+    assert {f"progress {chat}" for chat in crowd} <= set(server.names)
+    assert times[-1] <= 10.1  # nobody waits for a place that was given away
+
+
+async def test_f11_thousands_of_edits_in_one_chat_delay_nobody_in_another():
+    server = Server()
+    async with opened(rates=Rates()) as outbox:
+        for message in range(5000):
+            outbox.submit(server.edit(f"e{message}", message, PRIVATE))
+        await anyio.sleep(10)
+        assert await outbox.submit(server.send("answer", OTHER, essential=True)).wait() == Ok(
+            "answer"
+        )
+        assert anyio.current_time() == 10
+        # In its own chat it is the next one.
+        await outbox.submit(server.send("own", PRIVATE, essential=True)).wait()
+        assert anyio.current_time() == 11
+
+
+async def test_f11_an_answer_in_a_group_skips_the_pause_and_the_next_one_makes_up_for_it():
+    server = Server()
+    async with opened(rates=Rates()) as outbox:
+        outbox.submit(server.edit("progress", 9, GROUP))
+        await anyio.sleep(1)
+        outbox.submit(server.edit("more", 9, GROUP))
+        for name in ("one", "two", "three"):
+            outbox.submit(server.send(name, GROUP, essential=True))
+        await anyio.sleep(20)
+    assert server.log == [
+        *[(0, "progress"), (1, "one"), (at(1), "two"), (at(2), "three"), (at(4), "more")]
+    ]
+
+
+async def test_f11_a_group_gets_no_more_than_twenty_a_minute():
+    server = Server()
+    async with opened(rates=Rates()) as outbox:
+        for number in range(50):
+            outbox.submit(server.send(f"{number}", GROUP, essential=number % 3 > 0))
+        await anyio.sleep(300)
+    times = [at for at, _ in server.log]
+    assert len(times) == 50
+    assert all(later - at > 59.99 for at, later in zip(times, times[20:], strict=False))
+
+
+async def test_f11_nothing_skips_the_pause_in_a_private_chat():
+    server = Server()
+    async with opened(rates=Rates()) as outbox:
+        outbox.submit(server.edit("progress", 9))
+        await anyio.sleep(0.5)
+        outbox.submit(server.send("answer", essential=True))
+        await anyio.sleep(5)
+    assert server.log == [(0, "progress"), (1, "answer")]
+
+
+async def test_f11_a_place_in_the_budget_is_not_kept_for_what_must_wait_longer():
+    server = Server()
+    async with opened(rates=Rates(total_per_s=2)) as outbox:
+        outbox.submit(server.edit("progress", 9, GROUP))
+        outbox.submit(server.send("other"))
+        await anyio.sleep(0.5)
+        outbox.submit(server.edit("final", 9, GROUP, essential=True))  # gets the place at 1.0
+        await anyio.sleep(0.1)
+        outbox.submit(server.send("notice", GROUP))  # goes first, and not before 3.0
+        await anyio.sleep(2.3)
+        for chat in (11, 12):
+            outbox.submit(server.send(f"to {chat}", chat))
+        await anyio.sleep(5)
+    assert server.log[2:5] == [(2.9, "to 11"), (2.9, "to 12"), (3.9, "notice")]
 
 
 async def test_f11_a_rate_limit_without_a_chat_holds_up_its_method_only():
@@ -207,7 +298,7 @@ async def test_f12_questions_do_not_wait_for_a_pause_and_cause_none():
         await anyio.sleep(5)
     assert server.log[0] == (0, "1")
     assert server.log[1:51] == [(0.1, f"q{number}") for number in range(50)]
-    assert server.log[51] == (3, "2")
+    assert server.log[51] == (at(1), "2")
 
 
 async def test_a_slow_call_delays_nobody_in_other_chats():
@@ -600,8 +691,9 @@ class Crowd:
     def judge_pace(self):
         for chat in self.chats:
             times = [at for c, at, _ in self.done if c == chat]
-            pause = self.rates.interval_s(chat)
-            assert all(b - a >= pause - 1e-6 for a, b in pairwise(times))
+            pause, ahead = self.rates.interval_s(chat), self.rates.ahead_s(chat)
+            for (i, a), (j, b) in combinations(enumerate(times), 2):
+                assert b - a >= (j - i) * pause - ahead - 1e-6
         times, size = sorted(at for _, at, _ in self.done), self.rates.total_per_s
         assert all(b - a >= 0.998 for a, b in zip(times, times[size:], strict=False))
 

@@ -6,11 +6,12 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from takopi.bridge.markdown import MarkdownParts
-from takopi.telegram.entities import fit, utf16_len
+from takopi.telegram.entities import fit, to_entities, utf16_len
+from takopi.telegram.markup import render_rich
 from takopi.telegram.render import (
     prepare_telegram,
     prepare_telegram_multi,
@@ -165,9 +166,13 @@ def test_f40_chunks_of_markdown_are_within_the_limit_and_lose_nothing(body, limi
     chunks = split_markdown_body(body, limit)
     assert all(chunk.strip() for chunk in chunks)
     assert max(map(utf16_len, chunks), default=0) <= limit
+    # The lines of fences may be left out, or come again.
+    lost = iter(re.sub(r"\s", "", "".join(chunks)))
+    kept = [line for line in body.split("\n") if not re.match(r"[ \t]*(```|~~~)", line)]
+    assert all(char in lost for char in re.sub(r"\s", "", "".join(kept)))
     if "```" not in body and "~~~" not in body:
-        joined = "".join(chunks)
-        assert re.sub(r"\s", "", joined) == re.sub(r"\s", "", body)
+        assert len(" ".join(chunks).split()) >= len(body.split())
+        assert re.sub(r"\s", "", "".join(chunks)) == re.sub(r"\s", "", body)
 
 
 # Split messages
@@ -264,6 +269,48 @@ def test_split_messages_lose_nothing(markdown, limit, times):
     assert_survives(markdown * times, "".join(found))
 
 
+def formatted(texts_and_entities):
+    """What is formatted how, put together again: kind and value to characters without white space."""
+    found = {}
+    for text, entities in texts_and_entities:
+        for e in entities:
+            key = e["type"], e.get("url") or e.get("language")
+            found[key] = found.get(key, "") + re.sub(r"\s", "", covered(text, e))
+    return found
+
+
+@given(MARKDOWN, st.integers(20, 200), st.integers(1, 8))
+@example("**a [b *c* `d`](http://e.f) g** ", 20, 8)
+@example("> quote\n> ```py\n> code code\n> ```\n\n", 20, 8)
+@settings(deadline=None, max_examples=150)
+def test_split_messages_keep_their_formatting(markdown, limit, times):
+    parts = MarkdownParts("h", markdown * times)
+    messages = prepare_telegram_multi(parts, max_body_chars=limit)
+    rich = render_rich(markdown * times)
+    assume(all(len(entities) < 100 for _, entities in messages))
+    assert formatted(messages) == formatted([(rich.text, to_entities(rich))])
+
+
+@given(MARKDOWN, st.integers(1, 14))
+@settings(deadline=None, max_examples=60)
+def test_what_is_trimmed_is_the_end(markdown, times):
+    body = (markdown + "\n\nfiller words in between" * 14 + "\n\n") * times
+    text, entities = prepare_telegram(MarkdownParts("h", body, "`f`"))
+    check(text, entities)
+    shown = text.removeprefix("h\n\n").removesuffix("\n\nf")
+    rich = render_rich(body)
+    if utf16_len(rich.text) <= 3500:
+        assert shown == rich.text
+    else:
+        assert shown.endswith("…")
+        assert rich.text.startswith(shown[:-1])
+        assert len(shown) > 1500
+    if len(entities) < 100:
+        ours = [{**e, "offset": e["offset"] - len("h\n\n")} for e in entities]
+        end = utf16_len(shown.removesuffix("…"))
+        assert all(e in ours for e in to_entities(rich) if e["offset"] + e["length"] < end)
+
+
 # Where a text may be cut
 
 
@@ -276,6 +323,29 @@ def test_what_is_shown_as_one_is_not_cut(whole):
     size = utf16_len(whole)
     for limit in range(size + 1, 10 * size):
         assert (fit(text, 0, limit) - 1) % len(whole) == 0
+
+
+def test_a_text_of_flags_is_cut_in_linear_time():
+    text = "🇩🇪" * 100_000
+    started = time.process_time()
+    messages = prepare_telegram_multi(MarkdownParts("h", text, "f"))
+    assert time.process_time() - started < 3
+    assert all(len(body) % 2 == 0 for body in bodies(messages, "h", "f"))
+
+
+@pytest.mark.parametrize("end", ["x", "🐙", FAMILY, "🇩🇪", "e\u0301", " ", "\n\n"])
+def test_a_message_that_is_just_full_is_one_message(end):
+    """4096 units with header and footer, or 3500 of a body: one more makes two of it."""
+    for header, footer, room in (("h", "f", 3500), ("h" * 400, "f" * 400, 4096 - 804)):
+        filled = "x" * (room - utf16_len(end.rstrip())) + end
+        messages = prepare_telegram_multi(MarkdownParts(header, filled, footer))
+        assert bodies(messages, header, footer) == [filled.rstrip()]
+        assert prepare_telegram(MarkdownParts(header, filled, footer)) == messages[0]
+        messages = prepare_telegram_multi(MarkdownParts(header, "x" + filled.rstrip(), footer))
+        found = bodies(messages, header, footer)
+        assert len(found) == 2
+        assert "".join(found) == "x" + filled.rstrip()
+        assert found[1].endswith(end.rstrip())
 
 
 def test_something_is_always_taken():

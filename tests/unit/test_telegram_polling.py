@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from takopi.errors import ConfigError
-from takopi.telegram.polling import Drained, Poller
+from takopi.telegram.polling import Poller
 from takopi.telegram.updates import Access, InboundMessage, Intake
 from takopi.telegram.wire import BadRequest, Conflict, Ok, RateLimited, Transient, Unauthorized
 
@@ -91,8 +91,7 @@ def everything(raw):
 
 async def test_the_backlog_is_thrown_away_batch_by_batch():
     source = Script(Ok([update(5), update(6)]), Ok([update(9)]), Ok([]))
-    drained = await Poller(source).drain(everything)
-    assert drained == Drained(messages=3, complete=True)
+    assert await Poller(source).drain(everything) == 3
     assert source.calls == [
         (None, 0, ("message", "callback_query")),
         (7, 0, ("message", "callback_query")),
@@ -132,23 +131,28 @@ async def test_polling_goes_on_after_what_was_drained():
     ],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_a_failure_ends_the_drain_and_what_was_seen_stays_thrown_away(failure):
-    source = Script(Ok([update(5)]), failure, Ok([update(6)]), Ok([]))
-    poller = Poller(source)
-    assert await poller.drain(everything) == Drained(messages=1, complete=False)
-    assert source.offsets == [None, 6]
+async def test_after_a_failure_the_rest_of_the_backlog_is_thrown_away_too(failure):
+    source, naps = Script(Ok([update(5)]), failure, failure, Ok([update(6)]), Ok([])), []
+
+    async def sleep(seconds):
+        naps.append(seconds)
+
+    poller = Poller(source, sleep=sleep)
+    assert await poller.drain(everything) == 2
+    assert source.offsets == [None, 6, 6, 6, 7]
+    assert len(naps) == 2
+    assert min(naps) >= 2
 
 
 async def test_f17_messages_of_allowed_senders_are_counted():
     access = Access(frozenset({CHAT}), frozenset({USER}))
     intake = Intake(lambda: access)
     batch = [update(1), update(2, sender=41), {"update_id": 3, "message": "garbage"}, update(4)]
-    drained = await Poller(Script(Ok(batch), Ok([]))).drain(intake.is_wanted_message)
-    assert drained == Drained(messages=2, complete=True)
+    assert await Poller(Script(Ok(batch), Ok([]))).drain(intake.is_wanted_message) == 2
 
 
 async def test_f17_nothing_missed_is_nothing_counted():
-    assert await Poller(Script(Ok([]))).drain(everything) == Drained(0, complete=True)
+    assert await Poller(Script(Ok([]))).drain(everything) == 0
 
 
 # -- polling -----------------------------------------------------------------------------------
@@ -249,10 +253,52 @@ async def test_f16_a_conflict_waits_10_seconds_and_says_so_once(caplog):
     assert "polling.recovered failures=3" in caplog.text
 
 
-async def test_f16_a_webhook_is_not_another_program(caplog):
-    await run(Conflict("Conflict: can't use getUpdates method while webhook is active"))
-    assert "updates of this bot go to a webhook" in caplog.text
+WEBHOOK = (
+    "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the"
+    " webhook first"
+)
+RIVAL = (
+    "Conflict: terminated by other getUpdates request; make sure that only one bot instance is"
+    " running"
+)
+
+
+async def test_f59_takopi_does_not_start_while_a_webhook_takes_its_messages():
+    source = Script(Conflict(WEBHOOK))
+    with pytest.raises(ConfigError) as error:
+        await Poller(source).drain(everything)
+    said = str(error.value)
+    assert said.startswith("a webhook is set for this bot")
+    assert "api.telegram.org/bot<token>/deleteWebhook" in said
+    assert len(source.calls) == 1
+
+
+async def test_f59_another_poller_is_waited_out_at_the_start():
+    naps = []
+
+    async def sleep(seconds):
+        naps.append(seconds)
+
+    source = Script(Conflict(RIVAL), Ok([]))
+    assert await Poller(source, sleep=sleep).drain(everything) == 0
+    assert naps == [10]
+
+
+@pytest.mark.parametrize("said", [WEBHOOK, "Conflict: terminated by setWebhook request"])
+async def test_f59_a_webhook_that_comes_later_is_told_once_and_waited_out(caplog, said):
+    caplog.set_level(logging.INFO)
+    _, handled, sleeps = await run(*[Conflict(said)] * 3, Ok([update(1)]))
+    assert sleeps == [10, 10, 10]
+    assert len(handled) == 1
+    assert caplog.text.count("a webhook is set for this bot") == 1
+    assert caplog.text.count("bot<token>/deleteWebhook") == 1
     assert "another program" not in caplog.text
+
+
+async def test_f59_another_poller_and_a_webhook_are_told_apart_also_one_after_the_other(caplog):
+    await run(Conflict(RIVAL), Conflict(WEBHOOK), Conflict(WEBHOOK), Conflict(RIVAL))
+    told = ["webhook" if "a webhook is set" in r.getMessage() else "other" for r in caplog.records]
+    assert told == ["other", "webhook", "other"]
 
 
 async def test_f16_another_kind_of_failure_is_logged_again(caplog):

@@ -360,7 +360,7 @@ def test_what_was_in_flight_is_left_over_for_the_next_process(config):
         "version": 1,
         "runs": {
             "-100:5": {"thread_id": 7, "footer": "acme --resume s1"},
-            "42:8": {"thread_id": None, "footer": None},
+            "42:8": {},
         },
     }
 

@@ -66,12 +66,13 @@ async def test_progress_is_noted_until_it_is_replaced(tracked, open_runs):
     assert open_runs.left_over() == []
 
 
-async def test_an_answer_is_never_on_the_list_while_it_is_shown(tracked, chat, open_runs):
+async def test_it_is_noted_that_a_message_may_be_the_answer_by_now(tracked, chat, open_runs):
     ref = await tracked.send(channel_id=5, message=ALIVE)
     seen = []
     chat.on_edit = lambda: seen.append(open_runs.left_over())
     await tracked.edit(ref=ref, message=ANSWER)
-    assert seen == [[]]
+    assert seen == [[OpenRun(5, 1, state="answering")]]
+    assert open_runs.left_over() == []
 
 
 async def test_an_end_that_could_not_be_shown_stays_on_the_list(tracked, chat, open_runs):

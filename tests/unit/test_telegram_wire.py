@@ -1,6 +1,7 @@
 """Answers of the Bot API as values, and messages as its parameters."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -74,6 +75,7 @@ def answer(result):
         (413, "Request Entity Too Large", BadRequest("Request Entity Too Large")),
         (500, "Internal Server Error", Transient("Internal Server Error")),
         (502, "Bad Gateway", Transient("Bad Gateway")),
+        (504, "Gateway Timeout", Transient("Gateway Timeout", maybe_done=True)),
     ],
 )
 def test_f05_every_refusal_has_a_type(code, description, expected):
@@ -96,6 +98,8 @@ def test_f05_a_group_that_moved_says_where_to():
         (429, refusal(429, "Too Many Requests", retry_after=True), 5.0),
         (429, refusal(429, "Too Many Requests", retry_after=-3), 0.0),
         (429, b'{"ok": false, "error_code": 429, "parameters": {"retry_after": NaN}}', 5.0),
+        (429, refusal(429, "Too Many Requests", retry_after=10**400), 5.0),
+        (429, refusal(429, "Too Many Requests", retry_after=10**9), 1e9),
         (429, b'{"ok": false, "error_code": 429, "parameters": []}', 5.0),
         (429, b"Too Many Requests", 5.0),
         (429, b"", 5.0),
@@ -137,13 +141,16 @@ def test_a_request_that_is_too_large_for_a_proxy_is_not_sent_again():
     assert isinstance(decode(413, b"<html>too large</html>", read_true), BadRequest)
 
 
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400)])
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     st.integers(100, 599),
     st.one_of(
         st.binary(max_size=40),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            st.none() | st.booleans() | NUMBERS | st.text(max_size=5),
             lambda inner: (
                 st.lists(inner, max_size=3)
                 | st.dictionaries(
@@ -274,6 +281,31 @@ def test_a_text_that_is_too_long_for_the_server_is_halved_until_it_is_short():
         assert post.text.endswith("…")
         lengths.append(len(post.text))
     assert lengths == [1001, 501, 251]
+
+
+REFUSALS = [
+    ReplyTargetGone(),
+    ThreadGone(),
+    BadRequest("Bad Request: message is too long"),
+    BadRequest("Bad Request: can't parse entities"),
+    BadRequest("Bad Request: chat not found"),
+]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.sampled_from(REFUSALS), min_size=20, max_size=20), st.text(max_size=60))
+def test_simpler_forms_come_to_an_end_and_only_what_is_too_long_is_cut(refusals, text):
+    post, steps = replace(FULL, text=text * 90), 0
+    for refused in refusals:
+        simpler = adapt(post, refused)
+        if simpler is None:
+            continue
+        steps += 1
+        if simpler.text != post.text:
+            assert refused == REFUSALS[2]
+            assert post.text.startswith(simpler.text.removesuffix("…"))
+        post = simpler
+    assert steps < 12
 
 
 @pytest.mark.parametrize(
