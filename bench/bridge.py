@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import time
@@ -211,6 +212,8 @@ def _company(count: int, seconds: float, rounds: int) -> list[Row]:
         seen = {who: _Watch() for who in beside}
         for _ in range(rounds):
             for who, (many, work) in beside.items():
+                gc.collect()
+                gc.freeze()  # as takopi does before it serves a chat
                 anyio.run(_watch, seen[who], seconds, many, work)
     last = f"{count} busy runs"
     return [

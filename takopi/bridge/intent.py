@@ -36,7 +36,7 @@ def parse_intent(inbound: Inbound, words: Words) -> Intent:
     if word in words.directives:
         return Prompt(inbound)
     if word in words.taken:
-        return Unusable(inbound, word, "it has no meaning in this chat")
+        return Unusable(inbound, word, "see `/help`")
     if word in words.plugins:
         return Command(inbound, word, rest)
     near = suggest(word, _known(words)) if words.corrects else None

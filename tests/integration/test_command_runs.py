@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from takopi.bridge import executor
 from takopi.bridge.commands import RunRequest as Asked
 from takopi.bridge.commands import get_command
 from takopi.bridge.delivery import MessageRef
@@ -154,12 +155,21 @@ def queue(number, prompt, session="s1"):
     return QueueRun(RunRequest(inbound, prompt, "acme", None, WHY), token(session))
 
 
+class AtOnce:
+    """Instead of threads, which `settle` does not wait for."""
+
+    @staticmethod
+    async def run_sync(function, **more):
+        return function()
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     for site in new_site(tmp_path, monkeypatch):
         points = {COMMAND_GROUP: {"ask": "ask_plugin:BACKEND"}}
         site.install("ask", points, modules={"ask_plugin": PLUGIN})
         get_command("ask")
+        monkeypatch.setattr(executor, "to_thread", AtOnce)
         yield
 
 
