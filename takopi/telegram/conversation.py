@@ -283,7 +283,7 @@ class Conversation:
 
 def _appears(run: ActiveRun) -> bool:
     """Whether its message may be on its way; one that delivers its answer has none any more."""
-    return run.shown is None and (run.queued or run.resume is None)
+    return run.shown is None and not run.silent and (run.queued or run.resume is None)
 
 
 class _Noting:
