@@ -110,7 +110,7 @@ class Bot:
         answers = options.config_path.with_name(ANSWERS_FOLDER)
         telegram = TelegramTransport(client, outbox, answers=answers)
         self._transport = TrackedTransport(telegram, self._open_runs)
-        self._left_over = LeftOver(self._transport, self._open_runs, telegram.remove_buttons)
+        self._left_over = LeftOver(telegram, self._open_runs, telegram.remove_buttons)
         self._cfg = ExecBridgeConfig(
             self._transport,
             _presenter(settings),
@@ -178,7 +178,7 @@ class Bot:
         skipped = await self._poller.drain(self._intake.is_wanted_message)
         for run in left_over:
             self._talk.spawn(partial(self._left_over.settle, run))
-        interrupted = sum(run.state != "answered" for run in left_over)
+        interrupted = sum(run.state not in ("said", "answered") for run in left_over)
         meanwhile = Meanwhile(skipped, interrupted)
         self._talk.spawn(partial(self._greet, meanwhile))
 

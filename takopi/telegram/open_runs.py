@@ -21,9 +21,10 @@ _VERSION = 1
 
 State: TypeAlias = Literal[
     "asked",  # the message is the prompt: there is no progress message yet, or it is on its way
+    "said",  # it is a prompt that got a word, but its progress message may still have a button
     "shown",  # it is the progress message
     "answering",  # it is the progress message, or has become the answer by now
-    "answered",  # it is the progress message of a run whose answer was posted: it is to be deleted
+    "answered",  # it is the progress message of a run that ended in another one: it is to be deleted
 ]
 
 logger = get_logger(__name__)
@@ -80,7 +81,7 @@ class OpenRuns(JsonStateStore[_State]):
         self._change(changes)
 
     def note(self, chat_id: int, message_id: int, state: State) -> None:
-        """A progress message that is on the list goes on to another state."""
+        """A message that is on the list goes on to another state."""
         entry = self._state.runs.get(_key(chat_id, message_id))
         if entry is not None:
             noted = _Entry(entry.thread_id, entry.footer, state)

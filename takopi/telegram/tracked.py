@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from takopi.bridge.delivery import ChannelId, MessageRef, RenderedMessage, SendOptions, Transport
 from takopi.telegram.open_runs import OpenRun, OpenRuns
-from takopi.telegram.presenter import NO_KEYBOARD
 
 _LATE_S = 1.0  # for the id of a message that is being posted when its run is cancelled
 
@@ -43,7 +42,8 @@ class TrackedTransport:
     ) -> MessageRef | None:
         """Post a message. What it replaces or answers is forgotten once it is there.
 
-        Progress that nobody waits for any more by the time it is posted loses its button at once.
+        Progress that nobody waits for any more by the time it is posted is deleted at once: its run
+        ends in a message of its own.
         """
         if not _is_progress(message):
             noted = self._noted(message, options or SendOptions())
@@ -88,12 +88,14 @@ class TrackedTransport:
             if ref is not None:
                 thread_id = int(ref.thread_id) if ref.thread_id is not None else None
                 shown = OpenRun(int(ref.channel_id), int(ref.message_id), thread_id)
-                self._open_runs.add(shown, instead_of=_prompt(options))
+                if posting.abandoned:
+                    self._open_runs.add(replace(shown, state="answered"))
+                else:
+                    self._open_runs.add(shown, instead_of=_prompt(options))
                 if options is not None and options.replace is not None:
                     self._forget(options.replace)
                 if posting.abandoned:
-                    ended = RenderedMessage("cancelled", {"reply_markup": NO_KEYBOARD})
-                    await self.edit(ref=ref, message=ended)
+                    await self.delete(ref=ref)
                 posting.ref = ref
         posting.done.set()
 

@@ -107,9 +107,7 @@ def test_a_plugin_s_command_keeps_its_arguments_as_written():
 
 
 def test_f20_a_taken_word_never_becomes_a_prompt():
-    assert intent("/topic x") == Unusable(
-        said("/topic x"), "topic", "see `/help`"
-    )
+    assert intent("/topic x") == Unusable(said("/topic x"), "topic", "see `/help`")
     words = Words(taken=frozenset(["deploy"]), plugins=frozenset(["deploy"]))
     assert isinstance(intent("/deploy", words), Unusable)
 

@@ -66,7 +66,7 @@ def tracked(chat, open_runs):
 
 @pytest.fixture
 def settle(chat, tracked, open_runs, tmp_path):
-    left_over = LeftOver(tracked, open_runs, chat.remove_buttons)
+    left_over = LeftOver(chat, open_runs, chat.remove_buttons)
 
     async def settle():
         for run in OpenRuns(tmp_path / "takopi.toml").left_over():
@@ -107,6 +107,27 @@ async def test_a_prompt_without_a_word_gets_one_and_progress_nobody_knows_has_no
     assert open_runs.left_over() == []
 
 
+async def test_a_prompt_gets_one_word_however_often_its_next_takopi_is_killed(open_runs, settle):
+    open_runs.add(PROMPT)
+    open_runs.note(-5, 10, "said")
+    assert await settle() == [("remove buttons", number) for number in range(11, 18)]
+    assert open_runs.left_over() == []
+
+
+async def test_a_prompt_that_was_answered_as_nobody_waited_is_not_answered_again(
+    open_runs, settle, chat, monkeypatch
+):
+    async def fail(ref):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(chat, "remove_buttons", fail)
+    open_runs.add(PROMPT)
+    left_over = LeftOver(chat, open_runs, chat.remove_buttons)
+    with pytest.raises(RuntimeError, match="killed"):
+        await left_over.settle(PROMPT)
+    assert open_runs.left_over() == [OpenRun(-5, 10, 7, state="said")]
+
+
 async def test_the_progress_of_new_runs_keeps_its_button(open_runs, settle, chat, monkeypatch):
     open_runs.add(PROMPT)
     send = chat.send
@@ -124,7 +145,11 @@ async def test_buttons_are_looked_for_nearby_only(open_runs, settle, chat):
     open_runs.add(PROMPT)
     chat.next_id = 10_000
     removed = [number for what, number, *_ in await settle() if what == "remove buttons"]
-    assert removed == list(range(11, 27))
+    assert removed == list(range(11, 19))
+    open_runs.add(OpenRun(-5, 12, state="asked"))
+    await settle()
+    assert chat.done[-1] == ("remove buttons", 20)
+    assert len(chat.done) == 2 + 8 + 2  # each is looked at once
 
 
 async def test_a_run_that_was_answered_is_not_interrupted(open_runs, settle):

@@ -22,6 +22,7 @@ class Chat:
         self.go.set()
         self.sent = 0
         self.edits = []
+        self.deleted = []
         self.broken = False
         self.on_edit = lambda: None
 
@@ -39,6 +40,7 @@ class Chat:
         return None if self.broken else ref
 
     async def delete(self, *, ref):
+        self.deleted.append(ref.message_id)
         return not self.broken
 
 
@@ -87,7 +89,7 @@ async def test_an_end_that_could_not_be_shown_stays_on_the_list(tracked, chat, o
     assert open_runs.left_over() == []
 
 
-async def test_progress_that_nobody_waits_for_any_more_loses_its_button(tracked, chat, open_runs):
+async def test_progress_that_nobody_waits_for_any_more_is_deleted(tracked, chat, open_runs):
     chat.go = anyio.Event()
     async with anyio.create_task_group() as group:
 
@@ -98,7 +100,7 @@ async def test_progress_that_nobody_waits_for_any_more_loses_its_button(tracked,
         group.start_soon(send)
         await anyio.sleep(0.05)
         chat.go.set()
-    assert chat.edits == [(1, "cancelled", {"reply_markup": {"inline_keyboard": []}})]
+    assert chat.deleted == [1]
     assert open_runs.left_over() == []
 
 
