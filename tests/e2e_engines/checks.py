@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from tests.e2e_engines.fake_llm import FakeLlm, Turn
 from tests.e2e_engines.homes import Home
+from tests.e2e_engines.processes import waiting_commands
 from tests.e2e_engines.takopi_run import Event, Result, TakopiRun
+
+WAIT = "timeout 100 tail -f /dev/null"  # some refuse to `sleep`, wherever it stands
 
 _CANCEL_S = 10.0  # from Ctrl-C to the end of the last process
 
 # Their streams call a command a success whatever its exit code, so that takopi cannot tell.
 _SILENT_ABOUT_FAILED_COMMANDS = frozenset({"gemini"})
+
+# Their streams tell of a command when it is over, so that a chat cannot show it while it runs.
+SILENT_ABOUT_RUNNING_COMMANDS = frozenset({"kilo", "kimi", "opencode", "vibe"})
+
+# Their streams tell the session last: a run that is stopped cannot be gone on with.
+SILENT_ABOUT_RUNNING_SESSIONS = frozenset({"kimi"})
 
 
 class AbandonedError(Exception):
@@ -105,8 +112,8 @@ def check_resume(stage: Stage, found: Findings) -> None:
     found.expect(
         second.token == first.token, f"the session changed: {first.token} became {second.token}"
     )
-    for text in ("Remember the word plum-tree.", "I will.", "Which word was it?"):
-        found.expect(stage.llm.seen(text), f"the model was not told `{text}`")
+    told = ("Remember the word plum-tree.", "I will.", "Which word was it?")
+    found.expect(stage.llm.seen(*told), f"the model was not told all of {told}")
 
 
 def check_error(stage: Stage, found: Findings) -> None:
@@ -123,10 +130,9 @@ def check_error(stage: Stage, found: Findings) -> None:
 
 def check_cancel(stage: Stage, found: Findings) -> None:
     """Ctrl-C during a command ends the whole tree, soon, and the run is `cancelled`."""
-    command = "timeout 60 tail -f /dev/null"  # some refuse to `sleep`, wherever it stands
-    turns = [Turn(text="I will wait.", command=command), Turn(text="I never say this.")]
+    turns = [Turn(text="I will wait.", command=WAIT), Turn(text="I never say this.")]
     run = stage.start("cancel", "Wait for a minute.", turns)
-    waiting = run.wait_for(_waits, stage.limit_s)
+    waiting = run.wait_for(waiting_commands, stage.limit_s)
     found.expect(waiting, "the command never ran")
     if waiting:
         time.sleep(1.0)  # let the CLI tell that it runs
@@ -198,14 +204,3 @@ def _titles(result: Result) -> list[str]:
         f"{event['phase']} {event['action']['kind']} {event['action']['title']}"
         for event in result.actions
     ]
-
-
-def _waits(processes: Iterable[psutil.Process]) -> bool:
-    """Whether the command that is to be cancelled runs."""
-    for process in processes:
-        try:
-            if process.name() == "tail":
-                return True
-        except psutil.Error:
-            continue
-    return False

@@ -125,11 +125,14 @@ class FakeLlm:
         script = self._script
         return sum(not turn.repeat for turn in script.turns) - script.used
 
-    def seen(self, text: str) -> bool:
-        """Whether the last request that offers tools holds ``text``, as JSON writes it."""
-        escaped = json.dumps(text, ensure_ascii=False)[1:-1]
-        main = [request.text for request in self.requests if request.tools]
-        return bool(main) and (text in main[-1] or escaped in main[-1])
+    def seen(self, *texts: str) -> bool:
+        """Whether one request that offers tools holds all of the texts, as JSON writes them."""
+        forms = [(text, json.dumps(text, ensure_ascii=False)[1:-1]) for text in texts]
+        return any(
+            all(text in request.text or escaped in request.text for text, escaped in forms)
+            for request in self.requests
+            if request.tools
+        )
 
     def take(self, path: str, dialect: str, body: Mapping[str, Any], text: str) -> Turn | Reply:
         """The next turn for a request: an error as it is, all else as a reply."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,28 @@ class _Plan:
     takopi: str = ""  # its table in takopi.toml
 
 
-def make_home(engine: str, root: Path, url: str, path: list[Path], mark: str) -> Home:
-    """Write an engine's home below ``root``; ``url`` is the server's, ``path`` goes first on PATH."""
-    plan = _PLANS[engine]
+def make_home(
+    urls: Mapping[str, str], root: Path, path: Sequence[Path], mark: str, *, takopi: str = ""
+) -> Home:
+    """Write a home below ``root`` in which each engine of ``urls`` finds its server.
+
+    ``path`` goes first on PATH. ``takopi`` is what takopi.toml says beside the engines' tables.
+    """
     scratch = root / "scratch"
     for folder in (root / "project", scratch):
         folder.mkdir(parents=True, exist_ok=True)
     _write(root / "project" / "README.md", "# A small project\n")
-    if plan.takopi:
-        _write(root / ".takopi" / "takopi.toml", f"[{engine}]\n{plan.takopi}\n")
-    plan.configure(root, url)
-    env = {
+    env: dict[str, str] = {}
+    for engine, url in urls.items():
+        plan = _PLANS[engine]
+        plan.configure(root, url)
+        env |= plan.env(root, url)
+        if plan.takopi:
+            takopi += f"\n[{engine}]\n{plan.takopi}\n"
+    if takopi:
+        _write(root / ".takopi" / "takopi.toml", takopi)
+    proxy = next(iter(urls.values()))
+    common = {
         "HOME": str(root),
         "USER": "user",
         "LOGNAME": "user",
@@ -64,13 +75,13 @@ def make_home(engine: str, root: Path, url: str, path: list[Path], mark: str) ->
         "XDG_STATE_HOME": str(root / ".local/state"),
         "XDG_CACHE_HOME": str(root / ".cache"),
         # The server refuses to be a proxy, and remembers for whom it was asked.
-        "HTTPS_PROXY": url,
-        "HTTP_PROXY": url,
+        "HTTPS_PROXY": proxy,
+        "HTTP_PROXY": proxy,
         "NO_PROXY": "127.0.0.1,localhost",
         "DO_NOT_TRACK": "1",
         MARK: mark,
     }
-    return Home(root, {**env, **plan.env(root, url)})
+    return Home(root, common | env)
 
 
 def engines() -> list[str]:

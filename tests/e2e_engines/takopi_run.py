@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 
 from tests.e2e_engines.homes import MARK, Home
+from tests.e2e_engines.processes import POLL_S, processes_of, sweep
 
 Event = dict[str, Any]
 
-_POLL_S = 0.1
 _FAREWELL_S = 30.0  # how long takopi may take to end after a signal
 
 
@@ -86,7 +86,7 @@ class TakopiRun:
             self._problems.append(f"still running after {limit_s:g} s")
             self.interrupt()
         ended = time.monotonic()
-        self._sweep()
+        self._problems += sweep(self._mark)
         events = [json.loads(line) for line in self._stdout.read_bytes().splitlines()]
         result = Result(
             events,
@@ -99,13 +99,13 @@ class TakopiRun:
             result.ended_s = ended - self._signalled
         return result
 
-    def wait_for(self, ready: Callable[[Sequence[psutil.Process]], bool], limit_s: float) -> bool:
+    def wait_for(self, ready: Callable[[Sequence[psutil.Process]], object], limit_s: float) -> bool:
         """Wait until the run's processes are as they should be; False when that never happens."""
         ends = time.monotonic() + limit_s
         while time.monotonic() < ends and self._process.poll() is None:
-            if ready(self.processes()):
+            if ready(processes_of(self._mark)):
                 return True
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
         return False
 
     def interrupt(self) -> None:
@@ -118,27 +118,3 @@ class TakopiRun:
             self._problems.append(f"takopi did not end {_FAREWELL_S:g} s after SIGINT")
             self._process.kill()
             self._process.wait()
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process of this engine's home, also those that left takopi's tree."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get(MARK) == self._mark and (
-                process.status() != psutil.STATUS_ZOMBIE
-            )
-        except psutil.Error:
-            return False
-
-    def _sweep(self) -> None:
-        """Nothing of a run may outlive it; what does is a problem, and is ended."""
-        ends = time.monotonic() + 2.0
-        while (left := self.processes()) and time.monotonic() < ends:
-            time.sleep(_POLL_S)
-        for process in left:
-            try:
-                self._problems.append(f"left running: {' '.join(process.cmdline())[:200]}")
-                process.kill()
-            except psutil.Error:
-                continue
