@@ -216,11 +216,10 @@ class _Run:
                 if self.ref is not None:
                     self.tasks[self.ref] = self.task
                 group.start_soon(self._obey_cancel)
-                await self._announce()
-                if self.ref is not None:
-                    group.start_soon(self.edits.work, self.ref)
-                    if self.cfg.refresh_s is not None:
-                        group.start_soon(self._refresh, self.cfg.refresh_s)
+                if self.ref is None:
+                    await self._announce()
+                # A message that is there may be edited only after a pause: the run does not wait.
+                group.start_soon(self._show, self.ref)
                 group.start_soon(self._follow)
                 await self.task.done.wait()
                 await anyio.lowlevel.checkpoint()  # a last turn for the edits
@@ -242,6 +241,17 @@ class _Run:
         while True:
             await self.sleep(every_s)
             self.edits.wake()
+
+    async def _show(self, shown: MessageRef | None) -> None:
+        """Keep the progress up to date; ``shown``: in the message that is there."""
+        if self.edits.delivered is None and shown is not None:
+            await self._announce()
+        if self.ref is None:
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.edits.work, self.ref)
+            if self.cfg.refresh_s is not None:
+                group.start_soon(self._refresh, self.cfg.refresh_s)
 
     async def _announce(self) -> None:
         """Post the first progress, or show it in the message that is there."""

@@ -32,6 +32,8 @@ from takopi.errors import EXIT_OK, ConfigError, TakopiError, UsageError
 from takopi.lockfile import acquire_lock, token_fingerprint
 from takopi.logs import add_secret, get_logger, setup_logging, show_warnings
 
+_COMMANDS_FOLDER = "running"  # beside the configuration
+
 logger = get_logger(__name__)
 
 Step: TypeAlias = Literal["start", "set up", "ask, then set up", "config error", "other error"]
@@ -76,6 +78,7 @@ def _start(options: StartOptions) -> int:
     if token:
         add_secret(token)
     with acquire_lock(config_path=path, token_fingerprint=token_fingerprint(token)):
+        _end_left_over(path.with_name(_COMMANDS_FOLDER))
         runtime = spec.to_runtime(config_path=path)
         # What is loaded by now stays; looking through it again and again would hold up all chats.
         gc.collect()
@@ -88,6 +91,16 @@ def _start(options: StartOptions) -> int:
             default_engine_override=options.engine,
         )
     return EXIT_OK
+
+
+def _end_left_over(folder: Path) -> None:
+    """Begin without the engines of a takopi that was killed, and note our own for the next one."""
+    from takopi.engines.left_over import end_left_over, keep_notes
+
+    pids = end_left_over(folder)
+    if pids:
+        logger.warning("start.ended_left_over", pids=pids)
+    keep_notes(folder)
 
 
 def chat_command(engine: str | None, first: str = "") -> int:

@@ -42,6 +42,8 @@ import anyio
 import anyio.to_thread
 import psutil
 
+from takopi.engines.left_over import forget_command, note_command
+from takopi.engines.trees import is_alive, send_signal, tree_of
 from takopi.errors import RunError
 from takopi.lines import MAX_LINE_BYTES, Line, LineQueue, LineTail
 
@@ -80,6 +82,7 @@ async def spawn(command: Command, *, max_line_bytes: int = MAX_LINE_BYTES) -> Pr
     Raises `RunError` if there is no such program or directory, or the system refuses.
     """
     child, pipes = _start(command)
+    note_command(child.pid)
     return Process(child, pipes, command.stdin or b"", max_line_bytes)
 
 
@@ -206,6 +209,7 @@ class Process:
             self._loop.call_soon_threadsafe(self._on_exit)
 
     def _on_exit(self) -> None:
+        forget_command(self.pid)
         self.returncode = self._child.returncode
         self._stdin.close()
         self._stdout.finish_with_what_is_there()
@@ -230,7 +234,7 @@ class Process:
             return known
         # A limiter of its own: cancelling must not queue behind other people's threads.
         limiter = anyio.CapacityLimiter(1)
-        return await anyio.to_thread.run_sync(_tree, known, self.pid, limiter=limiter)
+        return await anyio.to_thread.run_sync(tree_of, known, self.pid, limiter=limiter)
 
     def _number_reused(self) -> bool:
         """No system gives a pid out again while it names a group or a session that has members."""
@@ -250,16 +254,16 @@ class Process:
                 if group in own and own[group].is_running():
                     groups.add(group)
                 elif group not in groups:
-                    _send(process.send_signal, signum)
+                    send_signal(process.send_signal, signum)
         for group in groups:
-            _send(partial(os.killpg, group), signum)
+            send_signal(partial(os.killpg, group), signum)
 
     async def _wait_gone(self, tree: list[psutil.Process], timeout: float) -> list[psutil.Process]:
         """What of ``tree`` still runs when all is gone or the time is up."""
         deadline = self._loop.time() + timeout
         delay = 0.001
         while True:
-            tree = [process for process in tree if _runs(process)]
+            tree = [process for process in tree if is_alive(process)]
             if (not tree and self.returncode is not None) or self._loop.time() >= deadline:
                 return tree
             await anyio.sleep(delay)
@@ -462,40 +466,3 @@ def _reason(command: Command, error: OSError | ValueError) -> str:
 def _bytes_in_pipe(fd: int) -> int:
     buffer = fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4)
     return int(struct.unpack("i", buffer)[0])
-
-
-def _tree(known: list[psutil.Process], session: int) -> list[psutil.Process]:
-    """``known`` and the processes of ``session``, each with everything below it.
-
-    The session has the command itself, and children whose parent is gone: they hang below
-    somebody else then.
-    """
-    roots = {process.pid: process for process in known}
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.getsid(pid) == session:
-                roots.setdefault(pid, psutil.Process(pid))
-    found: dict[int, psutil.Process] = {}
-    for root in roots.values():
-        if root.pid not in found:
-            found[root.pid] = root
-            with contextlib.suppress(psutil.Error):
-                found.update((child.pid, child) for child in root.children(recursive=True))
-    return list(found.values())
-
-
-def _runs(process: psutil.Process) -> bool:
-    """A zombie does not: whether its parent ever reaps it is not our business."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def _send(send: Callable[[int], None], signum: signal.Signals) -> None:
-    try:
-        send(signum)
-    except (ProcessLookupError, psutil.NoSuchProcess):
-        pass  # gone: what was wanted
-    except (OSError, psutil.Error) as error:
-        logger.debug("subprocess.%s.failed error=%s", signum.name.lower(), error)

@@ -95,6 +95,7 @@ class Stage:
     def __init__(self, home, tg, room):
         self.home, self.tg, self.room = home, tg, room
         self.process = None
+        self.orphans = []  # engines of a takopi that was killed
         for name in ("project", "bin", "sessions", ".takopi/adapters"):
             (home / name).mkdir(parents=True)
         for engine in ("acme", "other"):
@@ -183,15 +184,15 @@ class Stage:
         """Leave no process behind, whatever happened."""
         if self.process is not None:
             self.kill()
-
-    def kill(self):
-        """End takopi and its engines, so that nobody can say good-bye."""
-        children = children_of(self.process.pid)
-        self.process.kill()
-        self.wait()
-        for pid in children:
+        for pid in self.orphans:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def kill(self):
+        """End takopi, so that it cannot say good-bye; its engines live on."""
+        self.orphans += children_of(self.process.pid)
+        self.process.kill()
+        self.wait()
 
     def wait(self):
         code = self.process.wait(WAIT_S)

@@ -41,6 +41,25 @@ def test_a_killed_takopi_leaves_no_run_that_looks_alive(bot, dm):
 
 
 @scene()
+def test_the_engine_of_a_killed_takopi_does_not_run_on_beside_the_next(bot, dm):
+    dm.send("step ls; sleep 15; say one")
+    running = bot.shows("▸ ls")
+    time.sleep(0.5)  # for takopi to take note
+    bot.kill()
+    bot.start()
+    bot.becomes(running, "interrupted")
+    dm.send("sleep 1; say two", reply_to=running)
+    bot.answers("two")
+    assert [(what, prompt) for what, _, prompt, _ in bot.log] == [
+        ("begin", "step ls; sleep 15; say one"),
+        ("begin", "sleep 1; say two"),
+        ("end", "sleep 1; say two"),
+    ]
+    assert "ended_left_over" in bot.stderr
+    assert not list(bot.config.parent.glob("running/*"))
+
+
+@scene()
 def test_f43_a_signal_ends_runs_with_a_message_and_frees_the_lock(bot, dm):
     dm.send("step ls; sleep 60")
     running = bot.shows("▸ ls")

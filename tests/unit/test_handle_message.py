@@ -729,16 +729,22 @@ async def test_a_placeholder_can_be_cancelled_before_it_shows_progress():
         edit_faults=lambda number: Fault(delay_s=0.05) if number == 0 else None
     )
     placeholder = chat.place(50)
-    runner = script(Return("x"))
+    runner = script(Wait(anyio.Event()), Return("x"))
     async with running(chat, runner, progress_ref=placeholder) as tasks:
         tasks[placeholder].cancel_requested.set()
-    assert runner.calls == []
-    assert chat.texts == ["`cancelled` · acme · 0s"]
+    assert chat.texts == [f"`cancelled` · acme · 0s\n\n{LINE}"]
+
+
+async def test_an_engine_does_not_wait_until_its_placeholder_is_edited():
+    chat = RecordingTransport(edit_faults=lambda number: Fault(delay_s=60) if number == 0 else None)
+    with anyio.fail_after(5):
+        await handling(chat, script(Return("x")), progress_ref=chat.place(50))
+    assert chat.texts == [f"done · acme · 0s\n\nx\n\n{LINE}"]
 
 
 @pytest.mark.parametrize("how", ["user", "program"])
-async def test_an_engine_is_not_started_for_a_run_that_is_over(how):
-    """The end comes while the placeholder's edit returns, when nothing waits any more."""
+async def test_a_run_can_end_while_its_placeholder_is_edited(how):
+    """The end comes while the edit returns, when nothing waits any more."""
     tasks = {}
 
     class Impatient(RecordingTransport):
@@ -750,15 +756,14 @@ async def test_an_engine_is_not_started_for_a_run_that_is_over(how):
                 call.cancel()
             return edited
 
-    chat, runner = Impatient(), script(Return("x"))
+    chat, runner = Impatient(), script(Wait(anyio.Event()), Return("x"))
     placeholder = chat.place(50)
     call = asyncio.create_task(
         handling(chat, runner, progress_ref=placeholder, running_tasks=tasks)
     )
     with contextlib.suppress(asyncio.CancelledError):
         await call
-    assert runner.calls == []
-    assert chat.texts == [f"{LABELS[how]} · acme · 0s"]
+    assert chat.texts == [f"{LABELS[how]} · acme · 0s\n\n{LINE}"]
 
 
 # Sessions and running tasks
