@@ -60,7 +60,7 @@ GATEKEEPERS = {
     "jmespath": {"takopi.adapters.syntax"},
     "markdown_it": {"takopi.telegram"},
     "prompt_toolkit": {"takopi.terminal"},
-    "psutil": {"takopi.engines.process"},
+    "psutil": {f"takopi.engines.{name}" for name in ("left_over", "process", "trees")},
     "pydantic": {
         *(f"takopi.adapters.{name}" for name in ("model", "options", "schema", "shape")),
         "takopi.config",
