@@ -278,7 +278,7 @@ class _Run:
         """
         try:
             # A task that is cancelled before it starts has its first step nevertheless.
-            if not self._work.cancel_called:
+            if not (self._work.cancel_called or self.task.cancel_requested.is_set()):
                 await self._read_events()
         except (Exception, BaseExceptionGroup) as error:
             self._note_failure(error)

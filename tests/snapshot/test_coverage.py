@@ -44,6 +44,7 @@ HOOKS = "type=system subtype=hook_started|hook_response"
 CALLS = "type=model.call_start|model.call_finished|model.call_final_result"
 FILE_CREATED = "type=session.info data.infoType=file_created"
 OUTPUT = "type=tool.shell_output|tool.execution_partial_result"
+RUNNING = "type=tool_progress"
 NOT_SHOWN = {
     ("claude", "type=assistant › type=text|thinking", "text"): (
         "a sub-agent's text, or what the CLI says itself and the result line repeats"
@@ -52,6 +53,8 @@ NOT_SHOWN = {
     ("claude", COUNTERS, "status"): "a failed task: its task_notification says so as well",
     ("claude", HOOKS, "output"): "what the user's own hook printed",
     ("claude", HOOKS, "stdout"): "what the user's own hook printed",
+    ("claude", RUNNING, "tool_name"): "a command still runs: its tool_use has its name",
+    ("claude", RUNNING, "tool_use_id"): "a command still runs: its tool_use has its name",
     ("claude", "type=user", "content"): "a prompt: of a command, of a task's end, a summary",
     ("claude", "type=user › type=text", "text"): "a prompt: of a sub-agent, of the CLI itself",
     ("gemini", "type=message role=user", "content"): "the user's own prompt",
