@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import time
@@ -22,6 +21,7 @@ from takopi.bridge.delivery import ChannelId, MessageRef, RenderedMessage, SendO
 from takopi.bridge.handle import ExecBridgeConfig, IncomingMessage, handle_message
 from takopi.bridge.markdown import MarkdownPresenter
 from takopi.bridge.progress import ProgressTracker
+from takopi.collector import settle_collector
 from takopi.engines.base import Runner
 from takopi.engines.jsonl import AdapterRunner
 from takopi.model import (
@@ -212,8 +212,7 @@ def _company(count: int, seconds: float, rounds: int) -> list[Row]:
         seen = {who: _Watch() for who in beside}
         for _ in range(rounds):
             for who, (many, work) in beside.items():
-                gc.collect()
-                gc.freeze()  # as takopi does before it serves a chat
+                settle_collector()
                 anyio.run(_watch, seen[who], seconds, many, work)
     last = f"{count} busy runs"
     return [

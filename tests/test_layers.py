@@ -27,6 +27,7 @@ BASE = {
     "",
     "ansi",
     "bundled",
+    "collector",
     "diagnostics",
     "errors",
     "events",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import signal
@@ -23,6 +22,7 @@ from takopi.bridge.transport import (
     needs_config,
 )
 from takopi.cli.streams import is_interactive
+from takopi.collector import settle_collector
 from takopi.config import Config, config_path, display_path, load_config
 from takopi.config.settings import MAIN_TRANSPORT
 from takopi.diagnostics import did_you_mean
@@ -80,9 +80,7 @@ def _start(options: StartOptions) -> int:
     with acquire_lock(config_path=path, token_fingerprint=token_fingerprint(token)):
         _end_left_over(path.with_name(_COMMANDS_FOLDER))
         runtime = spec.to_runtime(config_path=path)
-        # What is loaded by now stays; looking through it again and again would hold up all chats.
-        gc.collect()
-        gc.freeze()
+        settle_collector()
         transport.build_and_run(
             transport_config=transport_config,
             config_path=path,
