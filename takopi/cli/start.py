@@ -32,7 +32,7 @@ from takopi.errors import EXIT_OK, ConfigError, TakopiError, UsageError
 from takopi.lockfile import acquire_lock, token_fingerprint
 from takopi.logs import add_secret, get_logger, setup_logging, show_warnings
 
-_COMMANDS_FOLDER = "running"  # beside the configuration
+_COMMANDS_FOLDER = "running_engines"  # beside the configuration
 
 logger = get_logger(__name__)
 

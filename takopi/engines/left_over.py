@@ -87,7 +87,7 @@ def _wait_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
 def _left_over(file: Path) -> int | None:
     """The pid that a note is about, if that command still runs and its takopi does not.
 
-    The note is removed, unless its takopi lives.
+    The note is removed, unless its takopi lives. What is no note of ours is left alone.
     """
     try:
         note = json.loads(file.read_bytes())
@@ -95,8 +95,14 @@ def _left_over(file: Path) -> int | None:
         if _is_running(takopi["pid"], takopi["started"]):
             return None
         left_over = pid if _is_running(pid, started) else None
-    except (OSError, ValueError, KeyError, TypeError):  # half a note: takopi was killed over it
-        left_over = None
+    except (
+        OSError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # or half of one: takopi was killed over it
+        return None
     with contextlib.suppress(OSError):
         file.unlink()
     return left_over if left_over != os.getpid() else None

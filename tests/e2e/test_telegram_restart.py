@@ -56,7 +56,7 @@ def test_the_engine_of_a_killed_takopi_does_not_run_on_beside_the_next(bot, dm):
         ("end", "sleep 1; say two"),
     ]
     assert "ended_left_over" in bot.stderr
-    assert not list(bot.config.parent.glob("running/*"))
+    assert not list(bot.config.parent.glob("running_engines/*"))
 
 
 @scene()
