@@ -20,6 +20,8 @@ from takopi.engines.trees import is_alive, send_signal, tree_of
 
 _GRACE_S = 2.0
 _SAME_START_S = 2.0  # the start of a process is counted from the boot, and clocks are set
+# What reading another's file raises, or half a note: takopi was killed over it.
+_NO_NOTE = (OSError, ArithmeticError, LookupError, TypeError, ValueError)
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +97,7 @@ def _left_over(file: Path) -> int | None:
         if _is_running(takopi["pid"], takopi["started"]):
             return None
         left_over = pid if _is_running(pid, started) else None
-    except (
-        OSError,
-        ArithmeticError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ):  # or half of one: takopi was killed over it
+    except _NO_NOTE:
         return None
     with contextlib.suppress(OSError):
         file.unlink()
